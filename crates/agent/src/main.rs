@@ -1,0 +1,2 @@
+//! exeunt-agent: carries orders down and receipts up, and can do nothing else.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The messages of the hub's admin, device and check interfaces.

@@ -1,0 +1,1 @@
+//! The catalogue of places that hold sessions: TOML in, Catalogue out.

@@ -1,0 +1,1 @@
+//! The revocation check: watermarks and denials by sequence.

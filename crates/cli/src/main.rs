@@ -1,0 +1,2 @@
+//! exeunt: what people type.
+fn main() {}

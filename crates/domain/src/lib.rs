@@ -1,0 +1,1 @@
+//! The words of Exeunt as types: ids, subjects, tiers, verdicts, outcomes, receipts.

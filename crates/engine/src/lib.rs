@@ -1,0 +1,1 @@
+//! Containment without an operating system: survey, plan, execute, check, issue.

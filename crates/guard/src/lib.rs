@@ -1,0 +1,1 @@
+//! exeunt-guard: the in-process revocation check for relying services.

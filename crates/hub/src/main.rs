@@ -1,0 +1,2 @@
+//! exeunt-hub: the registry, the revoke, the transmitter, the proof.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Local messages between tray, CLI, agent and warden, their frames and the peer check.

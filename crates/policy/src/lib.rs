@@ -1,0 +1,1 @@
+//! The device policy: TOML in, Policy out.

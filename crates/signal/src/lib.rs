@@ -1,0 +1,1 @@
+//! The RFC 8936 receiver: long poll, cursor, backoff.

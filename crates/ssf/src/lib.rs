@@ -1,0 +1,1 @@
+//! Security event tokens: reading, signing and verifying them, and the bodies that carry them.

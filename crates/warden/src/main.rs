@@ -1,0 +1,2 @@
+//! exeunt-warden: verifies orders, contains, looks again, signs.
+fn main() {}

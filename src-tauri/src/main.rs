@@ -1,0 +1,2 @@
+//! exeunt-tray: the tray and its windows.
+fn main() {}

