@@ -1,0 +1,535 @@
+//! What the engine asks of an operating system: files, processes, keychains, a locker, a clock.
+//!
+//! It refuses a verb without its probe, and a path: places are handles and single names.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use exeunt_catalogue::{Base, Edit, KeyringRule};
+use exeunt_domain::{Instant, Timestamp};
+
+/// One name in a directory: bytes, never empty, never `.` or `..`, never holding `/` or NUL.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(Box<[u8]>);
+
+impl Name {
+    /// Takes one directory entry's name; `None` for a name that no entry can have.
+    #[must_use]
+    pub fn new(bytes: &[u8]) -> Option<Self> {
+        let bad = bytes.is_empty()
+            || bytes == b"."
+            || bytes == b".."
+            || bytes.iter().any(|b| matches!(b, b'/' | 0));
+        (!bad).then(|| Self(bytes.into()))
+    }
+
+    /// The raw bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// For people: UTF-8 as it is, every other byte escaped.
+    #[must_use]
+    pub fn to_shown(&self) -> String {
+        self.0.utf8_chunks().fold(String::new(), |mut out, chunk| {
+            out.extend(chunk.valid().chars().flat_map(|c| {
+                let control = c.is_control();
+                control.then(|| c.escape_default()).into_iter().flatten().chain((!control).then_some(c))
+            }));
+            for byte in chunk.invalid() {
+                out.push_str(&format!("\\x{byte:02x}"));
+            }
+            out
+        })
+    }
+}
+
+impl std::fmt::Debug for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}", self.to_shown())
+    }
+}
+
+/// Which file an entry is, whatever it is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Identity {
+    /// The device number of its file system.
+    pub dev: u64,
+    /// The inode number.
+    pub ino: u64,
+}
+
+/// What kind of file an entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FileKind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Dir,
+    /// A symbolic link; never followed.
+    Symlink,
+    /// A FIFO, a socket or a device.
+    Special,
+}
+
+/// What `statx` says of an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name in its directory.
+    pub name: Name,
+    /// Which file it is.
+    pub identity: Identity,
+    /// What kind of file.
+    pub kind: FileKind,
+    /// Size in bytes.
+    pub size: u64,
+    /// How many names the file has.
+    pub links: u64,
+    /// Its owner.
+    pub owner: u32,
+    /// The immutable or append-only flag is set.
+    pub immutable: bool,
+    /// Another file system, or a bind mount, begins here.
+    pub mount_point: bool,
+}
+
+/// Why a file operation did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum FilesError {
+    /// The entry is not there.
+    #[error("not there")]
+    NotFound,
+    /// The entry is another file than the one that was surveyed.
+    #[error("another file took its place")]
+    IdentityChanged,
+    /// A symbolic link, or a step out of the home, stood in the way.
+    #[error("leads out of the home")]
+    OutOfBounds,
+    /// The destination lies on another mount (`EXDEV`).
+    #[error("on another mount")]
+    OtherMount,
+    /// The operating system refused, for example an immutable file.
+    #[error("{op}: {source}")]
+    Os {
+        /// The operation, as a system-call name.
+        op: &'static str,
+        /// Its error.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// The home that is being contained, by handles. Every operation stays beneath it.
+pub trait Files: Sync {
+    /// An open directory.
+    type Dir: Clone + Send + Sync;
+    /// A fresh private directory that quarantined entries are moved into.
+    type Quarantine: Send + Sync;
+
+    /// Opens a base directory of the home; `None` when it does not exist.
+    ///
+    /// # Errors
+    /// [`FilesError::OutOfBounds`] when a component is a symbolic link.
+    fn base(&self, base: Base) -> Result<Option<Self::Dir>, FilesError>;
+
+    /// Opens a directory by an absolute path that a live process named; `Ok(None)` when it lies
+    /// outside the home or does not exist there.
+    ///
+    /// # Errors
+    /// As [`Files::base`].
+    fn beneath_home(&self, absolute: &[u8]) -> Result<Option<Self::Dir>, FilesError>;
+
+    /// Where `dir` is, relative to the home, as components.
+    fn place(&self, dir: &Self::Dir) -> Vec<Name>;
+
+    /// Opens the subdirectory `name`, never through a symbolic link.
+    ///
+    /// # Errors
+    /// [`FilesError::NotFound`] when it is missing or no directory.
+    fn enter(&self, dir: &Self::Dir, name: &Name) -> Result<Self::Dir, FilesError>;
+
+    /// Lists a directory. Entries that vanish while listing are left out.
+    ///
+    /// # Errors
+    /// [`FilesError::Os`].
+    fn list(&self, dir: &Self::Dir) -> Result<Vec<Entry>, FilesError>;
+
+    /// Looks at one entry without following it; `None` when it is not there.
+    ///
+    /// # Errors
+    /// [`FilesError::Os`].
+    fn look(&self, dir: &Self::Dir, name: &Name) -> Result<Option<Entry>, FilesError>;
+
+    /// Reads at most `limit` bytes of a regular file.
+    ///
+    /// # Errors
+    /// [`FilesError::NotFound`] when it is no regular file.
+    fn read(&self, dir: &Self::Dir, name: &Name, limit: usize) -> Result<Vec<u8>, FilesError>;
+
+    /// Every regular file at or under an entry, as identities, for finding who holds it open.
+    /// Stops at other mounts and after `limit` files.
+    ///
+    /// # Errors
+    /// [`FilesError::Os`].
+    fn identities(
+        &self,
+        dir: &Self::Dir,
+        entry: &Entry,
+        limit: usize,
+    ) -> Result<Vec<Identity>, FilesError>;
+
+    /// Makes a fresh 0700 directory on the mount of `near`, for one order.
+    ///
+    /// # Errors
+    /// [`FilesError::Os`] when there is no room or no permission; the engine then unlinks in place.
+    fn open_quarantine(&self, near: &Self::Dir, order: &str) -> Result<Self::Quarantine, FilesError>;
+
+    /// Moves `entry` into the quarantine as `as_name`. Its probe is [`Files::look`].
+    ///
+    /// # Errors
+    /// [`FilesError::IdentityChanged`] when another file stands there (it is put back),
+    /// [`FilesError::OtherMount`] when a rename cannot reach.
+    fn quarantine(
+        &self,
+        dir: &Self::Dir,
+        entry: &Entry,
+        into: &Self::Quarantine,
+        as_name: &Name,
+    ) -> Result<(), FilesError>;
+
+    /// Whether the quarantine still holds an entry of that name.
+    ///
+    /// # Errors
+    /// [`FilesError::Os`].
+    fn in_quarantine(&self, quarantine: &Self::Quarantine, name: &Name) -> Result<bool, FilesError>;
+
+    /// Unlinks everything in the quarantine, and then the quarantine. Returns how many files went.
+    ///
+    /// # Errors
+    /// The first [`FilesError`]; the rest was tried all the same.
+    fn empty_quarantine(&self, quarantine: &Self::Quarantine) -> Result<u64, FilesError>;
+
+    /// Unlinks `entry` in place, with everything beneath it when it is a directory, never crossing
+    /// a mount. A file with other names whose owner owns the home is truncated first.
+    /// Its probe is [`Files::look`].
+    ///
+    /// # Errors
+    /// The first [`FilesError`]; the rest was tried all the same.
+    fn erase(&self, dir: &Self::Dir, entry: &Entry) -> Result<u64, FilesError>;
+
+    /// Cuts what `edit` names out of a file and keeps the rest, replacing the file atomically.
+    /// Its probe is [`Files::count_matches`].
+    ///
+    /// # Errors
+    /// [`FilesError::Os`], with the file as it was.
+    fn edit(&self, dir: &Self::Dir, entry: &Entry, edit: &Edit) -> Result<u64, FilesError>;
+
+    /// How many rows, keys or lines of the file `edit` would cut out.
+    ///
+    /// # Errors
+    /// [`FilesError::Os`] when the file cannot be read or is not of its format.
+    fn count_matches(
+        &self,
+        dir: &Self::Dir,
+        entry: &Entry,
+        edit: &Edit,
+    ) -> Result<u64, FilesError>;
+}
+
+/// One process, named so that a reused pid is never mistaken for it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProcessId {
+    /// The pid.
+    pub pid: u32,
+    /// Start time in clock ticks after boot (`/proc/PID/stat` field 22).
+    pub start: u64,
+}
+
+/// What is known of a process of the contained account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Which process.
+    pub id: ProcessId,
+    /// Its parent's pid.
+    pub parent: u32,
+    /// Its real user id.
+    pub uid: u32,
+    /// Its executable, as the kernel resolves it; empty when hidden.
+    pub exe: Vec<u8>,
+    /// The executable is owned by root and not writable by others.
+    pub exe_root_owned: bool,
+    /// Command name, at most 15 bytes; for display only.
+    pub comm: String,
+    /// Its arguments.
+    pub args: Vec<Vec<u8>>,
+    /// Those of `HOME`, `XDG_CONFIG_HOME`, `XDG_CACHE_HOME`, `XDG_DATA_HOME` that it has.
+    pub env: BTreeMap<String, Vec<u8>>,
+    /// A zombie: dead, not yet reaped by its parent.
+    pub zombie: bool,
+}
+
+/// Who holds a file open.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Holder {
+    /// The process.
+    pub process: ProcessId,
+    /// The file or directory that it has open, mapped, or stands in.
+    pub identity: Identity,
+}
+
+/// Why a process operation did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessError {
+    /// The operating system refused.
+    #[error("{op}: {source}")]
+    Os {
+        /// The operation, as a system-call name.
+        op: &'static str,
+        /// Its error.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// The processes of the contained account. A process that is gone answers every verb with `Ok`.
+pub trait Processes: Sync {
+    /// Every process of the account, zombies included.
+    ///
+    /// # Errors
+    /// [`ProcessError::Os`].
+    fn list(&self) -> Result<Vec<Process>, ProcessError>;
+
+    /// Which of the account's processes hold one of `files` open: descriptors, mappings, working
+    /// directories. Sorted and without repeats.
+    ///
+    /// # Errors
+    /// [`ProcessError::Os`]; a process that vanishes meanwhile is no error.
+    fn holders(&self, files: &[Identity]) -> Result<Vec<Holder>, ProcessError>;
+
+    /// Processes that must be spared: our own, the bus, the keyring daemon, the compositor or X
+    /// server, the locker, the tray with its children. By pid, start time and executable.
+    ///
+    /// # Errors
+    /// [`ProcessError::Os`].
+    fn keep_list(&self) -> Result<Vec<ProcessId>, ProcessError>;
+
+    /// Stops a process from running on. Its probe is [`Processes::is_frozen`].
+    ///
+    /// # Errors
+    /// [`ProcessError::Os`].
+    fn freeze(&self, process: &ProcessId) -> Result<(), ProcessError>;
+
+    /// Whether a process is stopped or gone.
+    ///
+    /// # Errors
+    /// [`ProcessError::Os`].
+    fn is_frozen(&self, process: &ProcessId) -> Result<bool, ProcessError>;
+
+    /// Lets a frozen process run on.
+    ///
+    /// # Errors
+    /// [`ProcessError::Os`].
+    fn thaw(&self, process: &ProcessId) -> Result<(), ProcessError>;
+
+    /// Ends a process at once (`SIGKILL` through a pidfd). Its probe is [`Processes::is_running`].
+    ///
+    /// # Errors
+    /// [`ProcessError::Os`].
+    fn end(&self, process: &ProcessId) -> Result<(), ProcessError>;
+
+    /// Whether a process is alive; a zombie is not.
+    ///
+    /// # Errors
+    /// [`ProcessError::Os`].
+    fn is_running(&self, process: &ProcessId) -> Result<bool, ProcessError>;
+
+    /// Waits until all of `processes` are gone or `deadline` has passed; returns those still alive.
+    ///
+    /// # Errors
+    /// [`ProcessError::Os`].
+    fn wait_gone(
+        &self,
+        processes: &[ProcessId],
+        deadline: Duration,
+    ) -> Result<Vec<ProcessId>, ProcessError>;
+}
+
+/// One item of a keychain. Never its secret.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeychainItem {
+    /// The collection's label.
+    pub collection: String,
+    /// Which item, as the store addresses it.
+    pub address: String,
+    /// The item's label.
+    pub label: String,
+    /// Its attributes, `xdg:schema` included.
+    pub attributes: BTreeMap<String, String>,
+    /// The collection withholds it until it is unlocked.
+    pub locked: bool,
+}
+
+impl KeychainItem {
+    /// Whether `rule` means this item: schema, label and every attribute match.
+    #[must_use]
+    pub fn matches(&self, rule: &KeyringRule) -> bool {
+        let schema = rule.schema.as_ref().is_none_or(|wanted| {
+            self.attributes.get("xdg:schema").is_some_and(|schema| schema == wanted)
+        });
+        let label = rule.label.as_ref().is_none_or(|glob| glob.matches(self.label.as_bytes()));
+        let attributes = rule.attributes.iter().all(|(key, glob)| {
+            self.attributes.get(key).is_some_and(|value| glob.matches(value.as_bytes()))
+        });
+        schema && label && attributes
+    }
+}
+
+/// Why a keychain did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum KeychainError {
+    /// The account has no keychain service running.
+    #[error("no keychain is running")]
+    Absent,
+    /// The item's collection is locked; nobody was prompted.
+    #[error("the keychain is locked")]
+    Locked,
+    /// It did not answer in time.
+    #[error("the keychain did not answer within {0:?}")]
+    Timeout(Duration),
+    /// It answered with an error.
+    #[error("the keychain answered: {0}")]
+    Failed(String),
+}
+
+/// The account's keychains.
+pub trait Keychains: Sync {
+    /// Every item of every collection; the probe of [`Keychains::clear`].
+    ///
+    /// # Errors
+    /// [`KeychainError::Absent`] when there is nothing to ask.
+    fn items(&self) -> Result<Vec<KeychainItem>, KeychainError>;
+
+    /// Deletes one item. Never prompts.
+    ///
+    /// # Errors
+    /// [`KeychainError::Locked`] when its collection withholds it.
+    fn clear(&self, item: &KeychainItem) -> Result<(), KeychainError>;
+}
+
+/// What the lock's probe saw.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LockState {
+    /// A living locker holds the screen and the keyboard.
+    Locked {
+        /// What was looked at.
+        how: String,
+    },
+    /// It is not, or it could not be proved.
+    NotProved {
+        /// What was missing.
+        why: String,
+    },
+    /// No session was named: there is no screen to lock.
+    NoSession,
+}
+
+/// The screen lock of the contained session.
+pub trait Locker: Sync {
+    /// Asks for the lock and returns at once. Its probe is [`Locker::is_locked`].
+    ///
+    /// # Errors
+    /// [`LockError`] when no locker could be started.
+    fn lock(&self) -> Result<(), LockError>;
+
+    /// Looks whether the screen is locked, touching nothing.
+    fn is_locked(&self) -> LockState;
+
+    /// Waits until the screen is locked or `deadline` has passed, and says what it last saw.
+    fn wait_locked(&self, deadline: Duration) -> LockState;
+}
+
+/// Why no lock could be asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// No locker that is installed fits the session.
+    #[error("no locker fits this session; install {0}")]
+    NoLocker(&'static str),
+    /// Starting it failed.
+    #[error("starting {locker}: {source}")]
+    Start {
+        /// Which locker.
+        locker: &'static str,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Time, handed in.
+pub trait Clock: Sync {
+    /// The wall clock, for display.
+    fn now(&self) -> Timestamp;
+    /// `CLOCK_BOOTTIME`, for measuring and deadlines.
+    fn instant(&self) -> Instant;
+}
+
+/// The write-ahead journal of one order.
+pub trait Journal: Sync {
+    /// Makes `record` durable (fsync) before it returns.
+    ///
+    /// # Errors
+    /// [`JournalError`]: containment goes on, and the receipt says so.
+    fn record(&self, record: &JournalRecord) -> Result<(), JournalError>;
+}
+
+/// What the journal remembers, so that a crash resumes and nothing is done twice.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(tag = "record", rename_all = "snake_case")]
+pub enum JournalRecord {
+    /// A demand was accepted.
+    Accepted {
+        /// What is demanded.
+        demand: exeunt_domain::order::Demand,
+        /// When, by the wall clock.
+        at: Timestamp,
+    },
+    /// These entries are about to be moved into a quarantine.
+    Quarantining {
+        /// How many.
+        entries: u64,
+    },
+    /// Every surveyed store is out of reach.
+    Fenced {
+        /// Milliseconds after the demand was accepted.
+        at_ms: f64,
+    },
+    /// The receipt exists; its compact form.
+    Closed {
+        /// The compact SET.
+        receipt: String,
+    },
+}
+
+/// The journal could not be made durable.
+#[derive(Debug, thiserror::Error)]
+#[error("journal: {0}")]
+pub struct JournalError(#[from] pub std::io::Error);
+
+/// Everything the engine asks of a machine, in one value.
+pub struct Host<'a, F: Files> {
+    /// The home's files.
+    pub files: &'a F,
+    /// The account's processes.
+    pub processes: &'a dyn Processes,
+    /// The account's keychains; `None` when no session was named.
+    pub keychains: Option<&'a dyn Keychains>,
+    /// The session's lock.
+    pub locker: &'a dyn Locker,
+    /// Time.
+    pub clock: &'a dyn Clock,
+    /// The order's journal.
+    pub journal: &'a dyn Journal,
+    /// Fault points of tests; does nothing elsewhere.
+    pub on_step: &'a (dyn Fn(&str) + Sync),
+}
