@@ -1,1 +1,16 @@
-//! Security event tokens: reading, signing and verifying them, and the bodies that carry them.
+//! Security event tokens (RFC 8417): reading, signing and verifying them, and the bodies that carry
+//! them (RFC 8935, RFC 8936).
+//!
+//! It refuses I/O and clocks: keys, times and bytes are handed in.
+
+pub mod enrol;
+pub mod key;
+pub mod poll;
+pub mod set;
+pub mod verify;
+
+pub use enrol::{EnrolEvent, EnrolToken, EnrolledEvent, InvalidToken};
+pub use key::{Jwks, KeyError, PublicJwk, SigningKey, new_id, random_token};
+pub use poll::{ErrBody, PollRequest, PollResponse, SetErr};
+pub use set::{Set, SetError};
+pub use verify::{Expected, VerifiedSet, read_unverified, verify, verify_jwt};
