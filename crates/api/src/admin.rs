@@ -1,0 +1,285 @@
+//! What an operator may ask.
+//!
+//! It refuses unknown fields in requests, so that a misspelt restriction never widens an order.
+
+use exeunt_domain::{
+    DeviceId, Outcome, Proof, SessionKind, SessionStatus, Subject, Tier, Timestamp, Txn,
+};
+use serde::{Deserialize, Serialize};
+
+/// `POST /v1/device-tokens`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceTokenRequest {
+    /// The device's name-to-be. Only a token that names an enrolled device can enrol it anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<DeviceId>,
+    /// Seconds until the token expires; an hour when absent, at most thirty days.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_s: Option<u64>,
+}
+
+/// A one-time enrolment token. Shown once.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceTokenResponse {
+    /// [`crate::VERSION`].
+    pub v: u16,
+    /// The token.
+    pub token: String,
+    /// When it expires, by hub time.
+    pub expires: Timestamp,
+}
+
+/// `POST /v1/admin-tokens`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdminTokenRequest {
+    /// Who will use it; the audit names them so.
+    pub name: String,
+    /// Seconds until it expires; never when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_s: Option<u64>,
+}
+
+/// An operator's token. Shown once.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdminTokenResponse {
+    /// [`crate::VERSION`].
+    pub v: u16,
+    /// The token.
+    pub token: String,
+}
+
+/// `GET /v1/devices`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceList {
+    /// [`crate::VERSION`].
+    pub v: u16,
+    /// Each enrolled device, by id.
+    pub devices: Vec<DeviceInfo>,
+}
+
+/// One enrolled device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceInfo {
+    /// Its id.
+    pub id: DeviceId,
+    /// Which enrolment.
+    pub epoch: u64,
+    /// When it was enrolled.
+    pub enrolled: Timestamp,
+    /// When it last polled, if it did since the hub started.
+    pub last_seen: Option<Timestamp>,
+    /// Thumbprint of its warden's key.
+    pub device_kid: String,
+    /// Its warden's public key, to verify receipts with.
+    pub device_jwk: serde_json::Value,
+    /// Sequence number of its last receipt, 0 when none.
+    pub receipts: u64,
+    /// Orders it has not acknowledged.
+    pub waiting: u64,
+}
+
+/// `GET /v1/sessions?subject=KEY`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionList {
+    /// [`crate::VERSION`].
+    pub v: u16,
+    /// Each session, newest first.
+    pub sessions: Vec<SessionInfo>,
+}
+
+/// One session, as the registry knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionInfo {
+    /// The first 16 hexadecimal digits of its hash.
+    pub id: String,
+    /// Whose.
+    pub subject: Subject,
+    /// What it is.
+    pub kind: SessionKind,
+    /// Who registered it: a service's audience or a device's id.
+    pub aud: String,
+    /// Where, for people.
+    pub place: String,
+    /// A phrase for people.
+    pub label: String,
+    /// The device, if known.
+    pub device: Option<String>,
+    /// Its registration's sequence number.
+    pub seq: u64,
+    /// When the person authenticated.
+    pub auth_time: Timestamp,
+    /// When it was registered.
+    pub since: Timestamp,
+    /// Last seen.
+    pub last_seen: Timestamp,
+    /// Whether it is still accepted.
+    pub status: SessionStatus,
+    /// How a console session's subject was established.
+    pub proof: Option<Proof>,
+    /// The transaction that revoked it.
+    pub revoked_by: Option<Txn>,
+}
+
+/// `POST /v1/services`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceRequest {
+    /// For people.
+    pub name: String,
+    /// The audience it may register sessions for, and no other.
+    pub aud: String,
+}
+
+/// A relying service's credentials. Shown once.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceResponse {
+    /// [`crate::VERSION`].
+    pub v: u16,
+    /// Its client id.
+    pub client_id: String,
+    /// Its secret.
+    pub client_secret: String,
+}
+
+macro_rules! hides_secret {
+    ($($name:ident),*) => {$(
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct(stringify!($name)).finish_non_exhaustive()
+            }
+        }
+    )*};
+}
+hides_secret!(DeviceTokenResponse, AdminTokenResponse, ServiceResponse);
+
+/// `POST /v1/sign-out`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignOutRequest {
+    /// Whose sessions, as people type it (`Subject::parse`).
+    pub subject: String,
+    /// How much is to end; `sign-out` when absent. `purge` is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<Tier>,
+    /// Words for the record and for the person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Show what would end, and touch nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub preview: bool,
+    /// A repeat with the same key answers the first call's transaction and does nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
+    /// Only the subject's sessions on this device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<DeviceId>,
+    /// The digest of the preview that was shown; refused with `preview_changed` when what would
+    /// end has changed since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+}
+
+/// What ended, or with `preview` what would end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignOutResponse {
+    /// [`crate::VERSION`].
+    pub v: u16,
+    /// The transaction; none in a preview.
+    pub txn: Option<Txn>,
+    /// The commit's sequence number; in a preview, the sequence that it shows.
+    pub seq: u64,
+    /// Each session.
+    pub sessions: Vec<SessionInfo>,
+    /// Each device that gets an order.
+    pub devices: Vec<DeviceId>,
+    /// The worst part so far.
+    pub outcome: Outcome,
+    /// SHA-256, hexadecimal, over the tier and the sessions and devices shown.
+    pub digest: String,
+}
+
+/// One entry of `GET /v1/receipts/{txn}`, which answers an array.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceiptRecord {
+    /// Who signed it.
+    pub device: DeviceId,
+    /// The compact SET.
+    pub compact: String,
+    /// The hub's countersignature, a compact SET.
+    pub countersigned: String,
+    /// The outcome the hub derived.
+    pub outcome: Outcome,
+    /// When the hub received it.
+    pub at: Timestamp,
+    /// The key to verify it with.
+    pub device_jwk: serde_json::Value,
+    /// `installed`, or `user`: unattested.
+    pub assurance: String,
+    /// Whether the device's chain is whole up to here.
+    pub chained: bool,
+}
+
+/// One line of `GET /v1/audit?after=SEQ&limit=N` (JSON Lines).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditEntry {
+    /// Contiguous from 1.
+    pub seq: u64,
+    /// Hub time.
+    pub at: Timestamp,
+    /// `admin:NAME`, `service:CLIENT`, `device:ID`, `hub`.
+    pub actor: String,
+    /// What was done or refused.
+    pub action: String,
+    /// The device from which it was asked.
+    pub source_device: Option<String>,
+    /// Whose sessions.
+    pub subject: Option<String>,
+    /// The transaction.
+    pub txn: Option<String>,
+    /// Why.
+    pub reason: Option<String>,
+    /// Affected sessions by their hashes' first 16 hexadecimal digits.
+    pub sessions: Vec<String>,
+    /// Particulars of the action.
+    pub detail: serde_json::Value,
+    /// SHA-256, hexadecimal, over the previous hash and everything above.
+    pub hash: String,
+}
+
+/// `GET /v1/audit/verify`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditVerdict {
+    /// [`crate::VERSION`].
+    pub v: u16,
+    /// The chain is whole and reaches its signed head.
+    pub verified: bool,
+    /// Rows looked at.
+    pub rows: u64,
+    /// The sequence of the signed head.
+    pub head_seq: u64,
+    /// What is wrong, naming the row.
+    pub reason: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_restriction_is_refused() {
+        let wide = r#"{"subject":"alice","devise":"occ-07"}"#;
+        assert!(serde_json::from_str::<SignOutRequest>(wide).is_err());
+        let narrow: SignOutRequest =
+            serde_json::from_str(r#"{"subject":"alice","device":"occ-07"}"#).unwrap();
+        assert_eq!(narrow.device.unwrap().as_str(), "occ-07");
+        assert!(!narrow.preview);
+    }
+
+    #[test]
+    fn secrets_do_not_reach_debug_output() {
+        let token = DeviceTokenResponse { v: 1, token: "s3cret".into(), expires: Timestamp(1) };
+        assert!(!format!("{token:?}").contains("s3cret"));
+    }
+}

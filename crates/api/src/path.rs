@@ -1,0 +1,78 @@
+//! Where each interface lives below the hub's base URL.
+//!
+//! It refuses path parameters in the constants: a function fills them in.
+
+use exeunt_domain::Txn;
+
+/// OAuth 2.0 token endpoint (RFC 6749 §3.2).
+pub const TOKEN: &str = "/oauth/token";
+/// The hub's public keys (RFC 7517 §5).
+pub const JWKS: &str = "/.well-known/jwks.json";
+/// Answers 200 while the hub serves.
+pub const HEALTH: &str = "/healthz";
+/// A device presents its enrolment SET here.
+pub const ENROL: &str = "/v1/enroll";
+/// RFC 8936 poll.
+pub const POLL: &str = "/ssf/poll";
+/// RFC 8935 push.
+pub const EVENTS: &str = "/ssf/events";
+/// Sessions of a subject, as one of its devices may see them.
+pub const DEVICE_SESSIONS: &str = "/v1/device/sessions";
+/// A transaction, as one of its target devices may see it; a `/TXN` follows.
+pub const DEVICE_TXN: &str = "/v1/device/txn";
+/// Enrolment tokens.
+pub const DEVICE_TOKENS: &str = "/v1/device-tokens";
+/// Tokens of operators.
+pub const ADMIN_TOKENS: &str = "/v1/admin-tokens";
+/// Enrolled devices.
+pub const DEVICES: &str = "/v1/devices";
+/// The session registry.
+pub const SESSIONS: &str = "/v1/sessions";
+/// Relying services.
+pub const SERVICES: &str = "/v1/services";
+/// Sign out everywhere.
+pub const SIGN_OUT: &str = "/v1/sign-out";
+/// Transactions; a `/TXN` follows.
+pub const TXN: &str = "/v1/txn";
+/// Receipts; a `/TXN` follows.
+pub const RECEIPTS: &str = "/v1/receipts";
+/// The audit log.
+pub const AUDIT: &str = "/v1/audit";
+/// The audit log's verification.
+pub const AUDIT_VERIFY: &str = "/v1/audit/verify";
+/// One check.
+pub const CHECK: &str = "/v1/check";
+/// The revocation state as a whole.
+pub const CHECK_SNAPSHOT: &str = "/v1/check/snapshot";
+/// The revocation state's changes, by long poll.
+pub const CHECK_DELTAS: &str = "/v1/check/deltas";
+
+/// The state of `txn`, for an operator.
+#[must_use]
+pub fn txn(txn: &Txn) -> String {
+    format!("{TXN}/{txn}")
+}
+
+/// The stream of changes of `txn`, for an operator.
+#[must_use]
+pub fn txn_events(txn: &Txn) -> String {
+    format!("{TXN}/{txn}/events")
+}
+
+/// Cancels what `txn` has not reached yet, for an operator.
+#[must_use]
+pub fn txn_cancel(txn: &Txn) -> String {
+    format!("{TXN}/{txn}/cancel")
+}
+
+/// The state of `txn`, for a device that is a target of it.
+#[must_use]
+pub fn device_txn(txn: &Txn) -> String {
+    format!("{DEVICE_TXN}/{txn}")
+}
+
+/// The receipts of `txn`.
+#[must_use]
+pub fn receipts(txn: &Txn) -> String {
+    format!("{RECEIPTS}/{txn}")
+}
