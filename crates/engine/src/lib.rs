@@ -1,1 +1,21 @@
-//! Containment without an operating system: survey, plan, execute, check, issue.
+//! Containment as a chain of consumed values: [`Survey`] → [`Plan`] → [`ArmedPlan`] →
+//! [`Execution`] → [`Checked`] → [`Receipt`].
+//!
+//! It refuses to know an operating system: everything outside goes through [`ports`].
+
+pub mod bounds;
+pub mod check;
+mod discover;
+pub mod execute;
+pub mod issue;
+pub mod plan;
+pub mod ports;
+mod record;
+pub mod survey;
+
+pub use bounds::{Bounds, OutOfBounds, Target};
+pub use check::Checked;
+pub use execute::Execution;
+pub use issue::{Chain, Device, Receipt, issue};
+pub use plan::{ArmedPlan, Plan};
+pub use survey::{Store, Survey};

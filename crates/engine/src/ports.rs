@@ -35,7 +35,11 @@ impl Name {
         self.0.utf8_chunks().fold(String::new(), |mut out, chunk| {
             out.extend(chunk.valid().chars().flat_map(|c| {
                 let control = c.is_control();
-                control.then(|| c.escape_default()).into_iter().flatten().chain((!control).then_some(c))
+                control
+                    .then(|| c.escape_default())
+                    .into_iter()
+                    .flatten()
+                    .chain((!control).then_some(c))
             }));
             for byte in chunk.invalid() {
                 out.push_str(&format!("\\x{byte:02x}"));
@@ -183,7 +187,11 @@ pub trait Files: Sync {
     ///
     /// # Errors
     /// [`FilesError::Os`] when there is no room or no permission; the engine then unlinks in place.
-    fn open_quarantine(&self, near: &Self::Dir, order: &str) -> Result<Self::Quarantine, FilesError>;
+    fn open_quarantine(
+        &self,
+        near: &Self::Dir,
+        order: &str,
+    ) -> Result<Self::Quarantine, FilesError>;
 
     /// Moves `entry` into the quarantine as `as_name`. Its probe is [`Files::look`].
     ///
@@ -202,7 +210,8 @@ pub trait Files: Sync {
     ///
     /// # Errors
     /// [`FilesError::Os`].
-    fn in_quarantine(&self, quarantine: &Self::Quarantine, name: &Name) -> Result<bool, FilesError>;
+    fn in_quarantine(&self, quarantine: &Self::Quarantine, name: &Name)
+    -> Result<bool, FilesError>;
 
     /// Unlinks everything in the quarantine, and then the quarantine. Returns how many files went.
     ///
@@ -229,12 +238,8 @@ pub trait Files: Sync {
     ///
     /// # Errors
     /// [`FilesError::Os`] when the file cannot be read or is not of its format.
-    fn count_matches(
-        &self,
-        dir: &Self::Dir,
-        entry: &Entry,
-        edit: &Edit,
-    ) -> Result<u64, FilesError>;
+    fn count_matches(&self, dir: &Self::Dir, entry: &Entry, edit: &Edit)
+    -> Result<u64, FilesError>;
 }
 
 /// One process, named so that a reused pid is never mistaken for it.
@@ -530,6 +535,17 @@ pub struct Host<'a, F: Files> {
     pub clock: &'a dyn Clock,
     /// The order's journal.
     pub journal: &'a dyn Journal,
-    /// Fault points of tests; does nothing elsewhere.
-    pub on_step: &'a (dyn Fn(&str) + Sync),
+    /// Told of every step as it begins and ends: screens tick by it, and fault tests stop at it.
+    pub observe: &'a (dyn Fn(&Moment) + Sync),
+}
+
+/// One moment of a containment, as it happens.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Moment {
+    /// A step begins.
+    Begins(&'static str),
+    /// A step ended.
+    Ended(exeunt_domain::StepReport),
+    /// The order came so far.
+    Reached(exeunt_domain::Outcome),
 }
