@@ -1,0 +1,193 @@
+//! The catalogue as a whole: read from the compiled-in files, then widened by a site's own.
+//! It refuses any file that replaces an entry or could reach a protected place.
+
+use std::collections::BTreeMap;
+
+use crate::builtin::{FILES, PROTECTED, PROTECTED_TEXT};
+use crate::coverage;
+use crate::entry::{Action, App, StoreRule};
+use crate::error::{CatalogueError, Location};
+use crate::place::Platform;
+use crate::proof::Profiles;
+use crate::protected::Protected;
+use crate::resolve::{Family, Resolved, Source, apps, families, shape};
+use crate::schema::{RawFile, RawProtected};
+
+/// Every app that can be signed out of, and every place that is never touched.
+#[derive(Debug, Clone)]
+pub struct Catalogue {
+    apps: Vec<App>,
+    families: BTreeMap<String, Family>,
+    protected: Protected,
+    hash: String,
+    version: String,
+}
+
+impl Catalogue {
+    /// The catalogue that is compiled in.
+    ///
+    /// # Errors
+    /// [`CatalogueError`] when a compiled-in file is wrong, which the tests exclude.
+    pub fn builtin() -> Result<Self, CatalogueError> {
+        let files = FILES.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+        Self::parse(&files.collect::<Vec<_>>())
+    }
+
+    /// A catalogue of just these files (name and text) under the compiled-in protected places.
+    ///
+    /// # Errors
+    /// The first [`CatalogueError`] in the order of the files.
+    pub fn parse(files: &[(String, String)]) -> Result<Self, CatalogueError> {
+        let mut mistakes = Vec::new();
+        let empty = Self {
+            apps: Vec::new(),
+            families: BTreeMap::new(),
+            protected: compiled_in_protected()?,
+            hash: String::new(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let catalogue = empty.add(files, Origin::Builtin, &mut mistakes);
+        mistakes.into_iter().next().map_or(Ok(catalogue), Err)
+    }
+
+    /// This catalogue and the entries of a site. A site adds; it never replaces or removes.
+    ///
+    /// # Errors
+    /// The first [`CatalogueError`]: also when an id is taken or a rule reaches a protected place.
+    pub fn with_site(self, files: &[(String, String)]) -> Result<Self, CatalogueError> {
+        let mut mistakes = Vec::new();
+        let mut catalogue = self.add(files, Origin::Site, &mut mistakes);
+        if !files.is_empty() && !catalogue.version.ends_with("+site") {
+            catalogue.version.push_str("+site");
+        }
+        mistakes.into_iter().next().map_or(Ok(catalogue), Err)
+    }
+
+    /// Every mistake in a site's files, were they added to this catalogue; failed examples too.
+    #[must_use]
+    pub fn mistakes(&self, files: &[(String, String)]) -> Vec<CatalogueError> {
+        let mut mistakes = Vec::new();
+        self.clone().add(files, Origin::Site, &mut mistakes);
+        mistakes
+    }
+
+    /// Every app, those of a family in the order of its file.
+    #[must_use]
+    pub fn apps(&self) -> &[App] {
+        &self.apps
+    }
+
+    /// The places that are never touched.
+    #[must_use]
+    pub fn protected(&self) -> &Protected {
+        &self.protected
+    }
+
+    /// The SHA-256 of what is covered, in lowercase hex. Wording and evidence do not change it.
+    #[must_use]
+    pub fn coverage_hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// The version of the compiled-in data, with `+site` when a site has added to it.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    fn add(
+        mut self,
+        files: &[(String, String)],
+        origin: Origin,
+        mistakes: &mut Vec<CatalogueError>,
+    ) -> Self {
+        let mut read = Vec::new();
+        for (file, text) in files {
+            if file.rsplit('/').next() == Some(PROTECTED) {
+                mistakes.push(CatalogueError::ProtectedFile { file: file.clone() });
+                continue;
+            }
+            match shape::<RawFile>(file, text) {
+                Ok(raw) => read.push((Source { file, text }, raw)),
+                Err(mistake) => mistakes.push(mistake),
+            }
+        }
+        for (source, raw) in &read {
+            families(source, raw, &mut self.families, mistakes);
+        }
+        let mut added = Vec::new();
+        for (source, raw) in &read {
+            for resolved in apps(source, raw, &self.families, mistakes) {
+                self.admit(resolved, &mut added, mistakes);
+            }
+        }
+        if origin == Origin::Builtin {
+            for (app, _) in &added {
+                self.protected.add_profiles_of(app);
+            }
+        }
+        for (app, at) in &added {
+            judge(&self.protected, app, at, mistakes);
+        }
+        self.apps.extend(added.into_iter().map(|(app, _)| app));
+        self.hash = coverage::hash(&self.apps, &self.protected);
+        self
+    }
+
+    fn admit(
+        &self,
+        Resolved { app, at }: Resolved,
+        added: &mut Vec<(App, Location)>,
+        mistakes: &mut Vec<CatalogueError>,
+    ) {
+        let known = self.apps.iter().chain(added.iter().map(|(app, _)| app));
+        if known.into_iter().any(|other| other.id == app.id) {
+            mistakes.push(CatalogueError::Taken { at, id: app.id.to_string() });
+        } else {
+            added.push((app, at));
+        }
+    }
+}
+
+/// Whose files they are. Only the compiled-in ones say which directories are profiles to protect:
+/// a site could otherwise shield a store from removal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Builtin,
+    Site,
+}
+
+fn compiled_in_protected() -> Result<Protected, CatalogueError> {
+    let source = Source { file: PROTECTED, text: PROTECTED_TEXT };
+    let raw: RawProtected = shape(PROTECTED, PROTECTED_TEXT)?;
+    Protected::load(&raw, |text| source.place(text), |text| source.glob(text))
+}
+
+/// Reports each removal of an app that could reach a protected place, and each failed example.
+fn judge(protected: &Protected, app: &App, at: &Location, mistakes: &mut Vec<CatalogueError>) {
+    for rule in app.stores.iter().filter(|rule| rule.action == Action::Remove) {
+        if let Some((path, reason)) = reached(protected, app, rule) {
+            let (at, app) = (at.clone(), app.id.to_string());
+            mistakes.push(CatalogueError::Protected { at, app, path, reason });
+        }
+    }
+    for failure in app.failures(protected) {
+        mistakes.push(CatalogueError::Rule {
+            at: at.clone(),
+            mistake: format!("an example does not hold: {failure}"),
+            remedy: "correct the example or the rule",
+        });
+    }
+}
+
+fn reached(protected: &Protected, app: &App, rule: &StoreRule) -> Option<(String, String)> {
+    for platform in Platform::ALL {
+        for pattern in app.patterns(platform, rule, Profiles::Usual) {
+            if let Some(reason) = protected.forbids_pattern(platform, &pattern) {
+                let path: Vec<&str> = pattern.iter().map(|glob| glob.as_str()).collect();
+                return Some((path.join("/"), reason.to_owned()));
+            }
+        }
+    }
+    None
+}

@@ -1,0 +1,259 @@
+//! The compiled-in catalogue: every entry proves itself, and none reaches what is protected.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use exeunt_catalogue::{Action, App, Catalogue, Layout, Platform, StoreRule};
+use exeunt_domain::Tier;
+
+fn builtin() -> Catalogue {
+    Catalogue::builtin().unwrap()
+}
+
+fn app<'a>(catalogue: &'a Catalogue, id: &str) -> &'a App {
+    catalogue.apps().iter().find(|app| app.id.as_str() == id).unwrap()
+}
+
+fn parts(path: &str) -> Vec<&[u8]> {
+    path.split('/').map(str::as_bytes).collect()
+}
+
+/// The rules of an app that act on a path at a tier.
+fn acting<'a>(app: &'a App, tier: Tier, path: &str) -> Vec<&'a StoreRule> {
+    let parts = parts(path);
+    app.rules_for(Platform::Linux, &parts).filter(|rule| rule.tier <= tier).cloned_refs(app)
+}
+
+/// Ties found rules to the app instead of to the path that found them.
+trait ClonedRefs<'p> {
+    fn cloned_refs(self, app: &App) -> Vec<&StoreRule>;
+}
+
+impl<'p, I: Iterator<Item = &'p StoreRule>> ClonedRefs<'p> for I {
+    fn cloned_refs(self, app: &App) -> Vec<&StoreRule> {
+        let ids: Vec<_> = self.map(|rule| rule.id.clone()).collect();
+        app.stores.iter().filter(|rule| ids.contains(&rule.id)).collect()
+    }
+}
+
+fn removed(app: &App, tier: Tier, path: &str) -> bool {
+    acting(app, tier, path).iter().any(|rule| rule.action == Action::Remove)
+}
+
+#[test]
+fn every_example_holds() {
+    let catalogue = builtin();
+    let failures: Vec<String> = catalogue
+        .apps()
+        .iter()
+        .flat_map(|app| app.failures(catalogue.protected()))
+        .map(|failure| failure.to_string())
+        .collect();
+    assert_eq!(failures, [] as [String; 0]);
+}
+
+#[test]
+fn every_store_that_is_on_linux_has_an_example() {
+    for app in builtin().apps() {
+        for rule in &app.stores {
+            let linux =
+                !app.roots(Platform::Linux).is_empty() || !rule.at(Platform::Linux).is_empty();
+            assert!(
+                !linux || !rule.examples.removes.is_empty(),
+                "{}/{} shows nothing that it removes",
+                app.id,
+                rule.id
+            );
+        }
+    }
+}
+
+#[test]
+fn every_app_keeps_something_and_cites_a_source() {
+    for app in builtin().apps() {
+        assert!(!app.evidence.is_empty(), "{} has no evidence", app.id);
+        let linux = !app.roots(Platform::Linux).is_empty();
+        let keeps = app.stores.iter().any(|rule| !rule.examples.keeps.is_empty());
+        assert!(!linux || app.stores.is_empty() || keeps, "{} shows nothing that it keeps", app.id);
+    }
+}
+
+#[test]
+fn every_file_on_disk_is_compiled_in() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../../catalogue");
+    let source = include_str!("../src/builtin.rs");
+    let mut count = 0;
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(source.contains(&format!("\"{name}\"")), "{name} is not in builtin.rs");
+        count += 1;
+    }
+    assert!(count > 1);
+}
+
+#[test]
+fn sign_out_ends_chromium_sessions_and_keeps_what_a_person_wants() {
+    let catalogue = builtin();
+    let chrome = app(&catalogue, "google-chrome");
+    for gone in [
+        ".config/google-chrome/Default/Cookies",
+        ".config/google-chrome/Profile 1/Network/Cookies-wal",
+        ".config/google-chrome/Default/Sessions_Encrypted/Session_1",
+        ".config/google-chrome/Default/Local Storage/leveldb/000003.log",
+        ".cache/google-chrome/Default/Cache/Cache_Data/data_0",
+    ] {
+        assert!(removed(chrome, Tier::SignOut, gone), "{gone} stays");
+    }
+    for kept in [
+        ".config/google-chrome/Default/Login Data",
+        ".config/google-chrome/Default/History",
+        ".config/google-chrome/Default/Bookmarks",
+        ".config/google-chrome/Default/Preferences",
+        ".config/google-chrome/Default/Secure Preferences",
+        ".config/google-chrome/Default/Web Data",
+        ".config/google-chrome/Default/Extensions/abc",
+        ".config/google-chrome/Default/Local Extension Settings/abc",
+        ".config/google-chrome/Local State",
+        ".config/google-chrome/Default",
+        ".config/google-chrome",
+    ] {
+        assert!(!removed(chrome, Tier::SignOut, kept), "{kept} goes");
+    }
+    assert!(removed(chrome, Tier::Purge, ".config/google-chrome/Default/Login Data"));
+    assert!(!removed(chrome, Tier::Purge, ".config/google-chrome/Default/Bookmarks"));
+}
+
+#[test]
+fn sign_out_edits_the_account_out_of_shared_files() {
+    let catalogue = builtin();
+    let chromium = app(&catalogue, "chromium");
+    for edited in [".config/chromium/Default/Web Data", ".config/chromium/Default/Preferences"] {
+        let rules = acting(chromium, Tier::SignOut, edited);
+        assert_eq!(rules.len(), 1, "{edited}");
+        assert!(matches!(rules[0].action, Action::Edit(_)), "{edited}");
+    }
+}
+
+#[test]
+fn sign_out_ends_firefox_sessions_and_keeps_extensions_and_passwords() {
+    let catalogue = builtin();
+    let firefox = app(&catalogue, "firefox");
+    for root in [".config/mozilla/firefox", ".mozilla/firefox"] {
+        let at = |path: &str| format!("{root}/x.default-release/{path}");
+        for gone in ["cookies.sqlite-wal", "sessionstore-backups", "signedInUser.json"] {
+            assert!(removed(firefox, Tier::SignOut, &at(gone)), "{gone} stays");
+        }
+        for kept in
+            ["logins.json", "logins.db", "key4.db", "places.sqlite", "prefs.js", "storage/default"]
+        {
+            assert!(!removed(firefox, Tier::SignOut, &at(kept)), "{kept} goes");
+        }
+        assert!(removed(firefox, Tier::Purge, &at("key4.db")));
+    }
+    assert!(removed(
+        firefox,
+        Tier::SignOut,
+        ".cache/mozilla/firefox/x.default-release/cache2/entries/1"
+    ));
+}
+
+#[test]
+fn opera_keeps_its_first_profile_in_the_root() {
+    let catalogue = builtin();
+    assert!(removed(app(&catalogue, "opera"), Tier::SignOut, ".config/opera/Cookies"));
+}
+
+#[test]
+fn caches_lie_where_each_packaging_puts_them() {
+    let catalogue = builtin();
+    let firefox = app(&catalogue, "firefox");
+    let cache_of = |root: &str| {
+        let roots = firefox.roots(Platform::Linux);
+        let root = roots.iter().find(|place| place.to_string() == root).unwrap();
+        firefox.cache_of(Platform::Linux, root).unwrap().to_string()
+    };
+    assert_eq!(cache_of("config:mozilla/firefox"), "cache:mozilla/firefox");
+    assert_eq!(cache_of("home:.mozilla/firefox"), "cache:mozilla/firefox");
+    assert_eq!(
+        cache_of("home:snap/firefox/common/.mozilla/firefox"),
+        "home:snap/firefox/common/.cache/mozilla/firefox"
+    );
+}
+
+#[test]
+fn protects_what_must_never_be_touched() {
+    let catalogue = builtin();
+    let protected = catalogue.protected();
+    for place in [
+        "Documents",
+        "Documents/a/b.txt",
+        "Desktop/x",
+        ".config",
+        ".local/share",
+        ".local",
+        ".config/google-chrome",
+        ".config/google-chrome/Default",
+        ".config/google-chrome/Profile 7",
+        ".config/google-chrome/Default/Bookmarks",
+        ".config/google-chrome/Default/Preferences",
+        ".config/google-chrome/Default/Extensions/abc/1.0",
+        ".config/google-chrome/Local State",
+        ".config/BraveSoftware",
+        ".mozilla",
+        ".mozilla/firefox/abcd.default-release",
+        ".config/mozilla/firefox/x/places.sqlite",
+        ".config/mozilla/firefox/x/storage/default/moz-extension+++1/idb",
+        "elsewhere/profile/Bookmarks",
+        ".ssh",
+        ".ssh/id_ed25519",
+        ".ssh/id_work",
+        ".ssh/known_hosts",
+        ".gnupg",
+        ".gnupg/private-keys-v1.d/a.key",
+        ".local/share/keyrings",
+        ".var/app/org.mozilla.firefox",
+        "code/project/.git/config",
+        "..",
+        ".config/../Documents",
+        "",
+    ] {
+        assert!(protected.forbids(Platform::Linux, &parts(place)).is_some(), "{place} is open");
+    }
+    assert!(protected.forbids(Platform::Linux, &[]).is_some());
+    for place in [
+        ".config/google-chrome/Default/Cookies",
+        ".config/opera/Cookies",
+        ".mozilla/firefox/abcd.default/cookies.sqlite-wal",
+        ".aws/sso/cache",
+        ".aws/credentials",
+        ".ssh/cm-host",
+        ".local/share/keyrings/login.keyring",
+        ".config/gh/hosts.yml",
+    ] {
+        assert_eq!(protected.forbids(Platform::Linux, &parts(place)), None, "{place}");
+    }
+}
+
+#[test]
+fn protection_ignores_case_where_the_file_system_does() {
+    let catalogue = builtin();
+    let protected = catalogue.protected();
+    assert!(protected.forbids(Platform::Windows, &parts("documents/x")).is_some());
+    assert!(protected.forbids(Platform::Macos, &parts("DESKTOP")).is_some());
+    assert!(protected.forbids(Platform::Linux, &parts("documents/x")).is_none());
+}
+
+#[test]
+fn every_chromium_root_names_a_profile_directory_that_is_protected() {
+    let catalogue = builtin();
+    for app in catalogue.apps().iter().filter(|app| app.layout == Layout::Chromium) {
+        for platform in Platform::ALL {
+            for root in app.roots(platform).iter().filter(|root| root.path.is_literal()) {
+                let globs = root.from_home(platform).unwrap();
+                let mut path: Vec<&[u8]> = globs.iter().map(|g| g.as_str().as_bytes()).collect();
+                assert!(catalogue.protected().forbids(platform, &path).is_some(), "{root}");
+                path.push(b"Default");
+                assert!(catalogue.protected().forbids(platform, &path).is_some(), "{root}");
+            }
+        }
+    }
+}
