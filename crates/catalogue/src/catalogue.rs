@@ -5,10 +5,8 @@ use std::collections::BTreeMap;
 
 use crate::builtin::{FILES, PROTECTED, PROTECTED_TEXT};
 use crate::coverage;
-use crate::entry::{Action, App, StoreRule};
+use crate::entry::App;
 use crate::error::{CatalogueError, Location};
-use crate::place::Platform;
-use crate::proof::Profiles;
 use crate::protected::Protected;
 use crate::resolve::{Family, Resolved, Source, apps, families, shape};
 use crate::schema::{RawFile, RawProtected};
@@ -127,7 +125,7 @@ impl Catalogue {
             }
         }
         for (app, at) in &added {
-            judge(&self.protected, app, at, mistakes);
+            judge(&self.protected, origin, app, at, mistakes);
         }
         self.apps.extend(added.into_iter().map(|(app, _)| app));
         self.hash = coverage::hash(&self.apps, &self.protected);
@@ -163,31 +161,28 @@ fn compiled_in_protected() -> Result<Protected, CatalogueError> {
     Protected::load(&raw, |text| source.place(text), |text| source.glob(text))
 }
 
-/// Reports each removal of an app that could reach a protected place, and each failed example.
-fn judge(protected: &Protected, app: &App, at: &Location, mistakes: &mut Vec<CatalogueError>) {
-    for rule in app.stores.iter().filter(|rule| rule.action == Action::Remove) {
-        if let Some((path, reason)) = reached(protected, app, rule) {
-            let (at, app) = (at.clone(), app.id.to_string());
-            mistakes.push(CatalogueError::Protected { at, app, path, reason });
-        }
+/// Reports each removal of an app that could reach a protected place, and, of a site's apps, each
+/// example that does not hold; those of the compiled-in apps are run by the tests.
+fn judge(
+    protected: &Protected,
+    origin: Origin,
+    app: &App,
+    at: &Location,
+    mistakes: &mut Vec<CatalogueError>,
+) {
+    for (path, reason) in app.trespasses(protected) {
+        let (at, app) = (at.clone(), app.id.to_string());
+        mistakes.push(CatalogueError::Protected { at, app, path, reason });
     }
-    for failure in app.failures(protected) {
+    let failures = match origin {
+        Origin::Builtin => Vec::new(),
+        Origin::Site => app.failures(protected),
+    };
+    for failure in failures {
         mistakes.push(CatalogueError::Rule {
             at: at.clone(),
             mistake: format!("an example does not hold: {failure}"),
             remedy: "correct the example or the rule",
         });
     }
-}
-
-fn reached(protected: &Protected, app: &App, rule: &StoreRule) -> Option<(String, String)> {
-    for platform in Platform::ALL {
-        for pattern in app.patterns(platform, rule, Profiles::Usual) {
-            if let Some(reason) = protected.forbids_pattern(platform, &pattern) {
-                let path: Vec<&str> = pattern.iter().map(|glob| glob.as_str()).collect();
-                return Some((path.join("/"), reason.to_owned()));
-            }
-        }
-    }
-    None
 }

@@ -2,6 +2,7 @@
 //! It refuses absolute paths, `.` and `..`, separators inside a name, and anything that expands.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// Most bytes in one component: the longest file name that Linux allows.
 const MAX_NAME: usize = 255;
@@ -36,7 +37,10 @@ pub enum GlobError {
 
 /// A pattern over one file name: bytes, where only `*` is special (any run of bytes, also none).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Glob(String);
+pub struct Glob {
+    text: Arc<str>,
+    literal: bool,
+}
 
 impl Glob {
     /// Takes a text as a glob.
@@ -59,39 +63,45 @@ impl Glob {
         }
         match text.chars().find(|c| matches!(c, '/' | '\\') || c.is_control()) {
             Some(c) => Err(GlobError::Character(c)),
-            None => Ok(Self(text.to_owned())),
+            None => Ok(Self { text: text.into(), literal: !text.contains('*') }),
         }
     }
 
     /// Whether `name` is matched, byte by byte. `.` and `..` never are.
     #[must_use]
     pub fn matches(&self, name: &[u8]) -> bool {
+        if self.literal {
+            return self.text.as_bytes() == name;
+        }
         self.matches_by(name, |a, b| a == b)
     }
 
     /// Whether the glob holds no `*` and so names one file.
     #[must_use]
     pub fn is_literal(&self) -> bool {
-        !self.0.contains('*')
+        self.literal
     }
 
     /// The glob as it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 
     /// Like [`Glob::matches`], but blind to ASCII case: for file systems that are.
     pub(crate) fn matches_any_case(&self, name: &[u8]) -> bool {
+        if self.literal {
+            return self.text.as_bytes().eq_ignore_ascii_case(name);
+        }
         self.matches_by(name, |a, b| a.eq_ignore_ascii_case(&b))
     }
 
     /// Whether some name is matched by both globs, whatever the ASCII case.
     pub(crate) fn overlaps(&self, other: &Glob) -> bool {
         match (self.is_literal(), other.is_literal()) {
-            (true, _) => other.matches_any_case(self.0.as_bytes()),
-            (false, true) => self.matches_any_case(other.0.as_bytes()),
-            (false, false) => stars_overlap(self.0.as_bytes(), other.0.as_bytes()),
+            (true, _) => other.matches_any_case(self.text.as_bytes()),
+            (false, true) => self.matches_any_case(other.text.as_bytes()),
+            (false, false) => stars_overlap(self.text.as_bytes(), other.text.as_bytes()),
         }
     }
 
@@ -99,7 +109,7 @@ impl Glob {
         if name.is_empty() || name == b"." || name == b".." {
             return false;
         }
-        let pattern = self.0.as_bytes();
+        let pattern = self.text.as_bytes();
         let (mut p, mut n) = (0, 0);
         let mut retry: Option<(usize, usize)> = None;
         while let Some(&byte) = name.get(n) {
@@ -125,7 +135,7 @@ impl Glob {
 
 impl fmt::Display for Glob {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 

@@ -14,6 +14,7 @@ mod ids;
 mod place;
 mod proof;
 mod protected;
+mod reach;
 mod resolve;
 mod schema;
 

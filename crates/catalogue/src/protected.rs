@@ -60,29 +60,23 @@ impl Protected {
         self.guards.on(platform).iter().find(hit).map(|guard| guard.reason.as_str())
     }
 
-    /// Why a removal of whatever `pattern` matches could reach a protected place.
-    ///
-    /// A starred component counts as every name it could match, except that a star above the last
-    /// component is not taken to lead into a protected tree, nor a bare star or two starred names
-    /// to meet in a protected name: [`Protected::forbids`] settles those on the real path.
-    pub(crate) fn forbids_pattern(&self, platform: Platform, pattern: &[Glob]) -> Option<&str> {
+    /// What could be in the way of removals below `start`.
+    pub(crate) fn near<'a>(&'a self, platform: Platform, start: &[Glob]) -> Near<'a> {
+        let meets = |guard: &&Guard| {
+            guard.pattern.iter().zip(start).all(|(glob, part)| glob.overlaps(part))
+        };
+        let guards = self.guards.on(platform).iter().filter(meets).collect();
+        let literal = start.iter().take_while(|part| part.is_literal()).count();
+        Near { named: self.named(start), guards, depth: start.len(), literal }
+    }
+
+    /// Why a removal of whatever `pattern` matches could meet a protected name.
+    pub(crate) fn named(&self, pattern: &[Glob]) -> Option<&str> {
         let plain = |name: &Glob, glob: &Glob| {
             glob.as_str() != "*" && (name.is_literal() || glob.is_literal()) && name.overlaps(glob)
         };
-        let named = |(name, _): &&(Glob, String)| pattern.iter().any(|glob| plain(name, glob));
-        if let Some((_, reason)) = self.names.iter().find(named) {
-            return Some(reason);
-        }
-        let hit = |guard: &&Guard| {
-            let below = pattern.len() > guard.pattern.len();
-            guard.covers(pattern.len())
-                && guard
-                    .pattern
-                    .iter()
-                    .zip(pattern)
-                    .all(|(glob, part)| (!below || part.is_literal()) && glob.overlaps(part))
-        };
-        self.guards.on(platform).iter().find(hit).map(|guard| guard.reason.as_str())
+        let hit = |(name, _): &&(Glob, String)| pattern.iter().any(|glob| plain(name, glob));
+        self.names.iter().find(hit).map(|(_, reason)| reason.as_str())
     }
 
     /// Builds from the compiled-in file, with every base itself.
@@ -161,6 +155,39 @@ impl Protected {
         }
         lines.sort();
         lines
+    }
+}
+
+/// The guards that a removal below one directory could meet.
+///
+/// A starred component counts as every name it could match, except that a star above the last
+/// component is not taken to lead into a protected tree, nor a bare star or two starred names to
+/// meet in a protected name: [`Protected::forbids`] settles those on the real path.
+pub(crate) struct Near<'a> {
+    named: Option<&'a str>,
+    guards: Vec<&'a Guard>,
+    depth: usize,
+    literal: usize,
+}
+
+impl<'a> Near<'a> {
+    /// Why a removal of whatever `path` matches below the directory could reach a guarded place;
+    /// names are judged by [`Protected::named`].
+    pub(crate) fn forbids(&self, path: &[Glob]) -> Option<&'a str> {
+        let depth = self.depth + path.len();
+        let hit = |guard: &&&Guard| {
+            let literal = |(index, part): (usize, &Glob)| {
+                self.depth + index >= guard.pattern.len() || part.is_literal()
+            };
+            let below = depth > guard.pattern.len();
+            let led = self.literal >= self.depth.min(guard.pattern.len())
+                && path.iter().enumerate().all(literal);
+            guard.covers(depth)
+                && (!below || led)
+                && guard.pattern.iter().skip(self.depth).zip(path).all(|(g, p)| g.overlaps(p))
+        };
+        let guard = self.guards.iter().find(hit).map(|guard| guard.reason.as_str());
+        self.named.or(guard)
     }
 }
 

@@ -19,20 +19,7 @@ fn parts(path: &str) -> Vec<&[u8]> {
 
 /// The rules of an app that act on a path at a tier.
 fn acting<'a>(app: &'a App, tier: Tier, path: &str) -> Vec<&'a StoreRule> {
-    let parts = parts(path);
-    app.rules_for(Platform::Linux, &parts).filter(|rule| rule.tier <= tier).cloned_refs(app)
-}
-
-/// Ties found rules to the app instead of to the path that found them.
-trait ClonedRefs<'p> {
-    fn cloned_refs(self, app: &App) -> Vec<&StoreRule>;
-}
-
-impl<'p, I: Iterator<Item = &'p StoreRule>> ClonedRefs<'p> for I {
-    fn cloned_refs(self, app: &App) -> Vec<&StoreRule> {
-        let ids: Vec<_> = self.map(|rule| rule.id.clone()).collect();
-        app.stores.iter().filter(|rule| ids.contains(&rule.id)).collect()
-    }
+    app.rules_for(Platform::Linux, &parts(path)).filter(|rule| rule.tier <= tier).collect()
 }
 
 fn removed(app: &App, tier: Tier, path: &str) -> bool {
