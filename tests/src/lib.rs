@@ -1,1 +1,13 @@
 //! End-to-end tests, the demonstration and its relying service.
+//!
+//! It refuses to act on anything that it did not make itself: every home, user, display, bus and
+//! process that a rig touches was started by that rig, and is ended by its id.
+
+pub mod browser;
+pub mod desktop;
+pub mod keyring;
+pub mod people;
+pub mod planted;
+pub mod process;
+pub mod site;
+pub mod waiting;
