@@ -1,0 +1,178 @@
+//! From the warden to the hub: SETs in the order in which the warden signed them, over and over
+//! until the hub has them durably or refuses them for good.
+//!
+//! It refuses to drop one, to overtake one, and to call one delivered on its own word.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use exeunt_domain::Jti;
+use exeunt_ipc::message::{UplinkRoute, UplinkSet, WardenAnswer, WardenRequest};
+use exeunt_signal::http::exchange_set;
+use exeunt_signal::{Backoff, HubUrl, PushError, TransportError};
+use exeunt_ssf::SetErr;
+
+use crate::context::{Context, Hub, wait_or_nudge};
+use crate::warden::{WardenGone, WardenLine, code_of};
+
+/// How long to wait when the warden will not hand over its SETs.
+const WARDEN_PAUSE: Duration = Duration::from_secs(5);
+
+/// What became of a batch.
+#[derive(Debug, Default)]
+struct Results {
+    accepted: Vec<Jti>,
+    refused: BTreeMap<Jti, String>,
+}
+
+/// Carries SETs up for as long as the agent runs.
+///
+/// # Errors
+/// [`WardenGone`] when the agent is stopping.
+pub async fn run(context: Arc<Context>, warden: WardenLine) -> Result<(), WardenGone> {
+    let mut backoff = Backoff::default();
+    learn(&context, &warden).await?;
+    loop {
+        let answer = warden.ask_until_answered(WardenRequest::TakeUplink).await?;
+        let WardenAnswer::Uplink { sets } = answer else {
+            tracing::error!(code = code_of(answer), "the warden does not hand over its SETs");
+            wait_or_nudge(&context.nudge, WARDEN_PAUSE).await;
+            continue;
+        };
+        if sets.is_empty() {
+            // The warden answers an empty hand after 30 s: a good moment to learn of an enrolment
+            // that ended.
+            context.set_waiting(0);
+            learn(&context, &warden).await?;
+            continue;
+        }
+        context.set_waiting(sets.len());
+        let (results, stopped_by) = send_all(&context, &warden, &sets).await?;
+        let settled = results.accepted.len() + results.refused.len();
+        context.set_waiting(sets.len() - settled);
+        report(&context, &warden, results).await?;
+        let Some(error) = stopped_by else {
+            backoff.succeeded();
+            continue;
+        };
+        if settled > 0 {
+            backoff.succeeded();
+        }
+        let wait = backoff.failed(&error);
+        let retry_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        tracing::warn!(%error, waiting = sets.len() - settled, retry_ms, "the hub has not got all");
+        wait_or_nudge(&context.nudge, wait).await;
+        learn(&context, &warden).await?;
+    }
+}
+
+/// Sends each in order. The error is what stopped it before the end.
+async fn send_all(
+    context: &Context,
+    warden: &WardenLine,
+    sets: &[UplinkSet],
+) -> Result<(Results, Option<TransportError>), WardenGone> {
+    let mut results = Results::default();
+    for set in sets {
+        let jti = &set.jti;
+        let sent = match &set.to {
+            UplinkRoute::Events => push(context, &set.set).await,
+            UplinkRoute::Enrolment { hub } => enrol(context, warden, hub, &set.set).await?,
+        };
+        match sent {
+            Ok(()) => {
+                tracing::info!(%jti, "the hub took a SET");
+                if let Ok(set) = exeunt_ssf::read_unverified(&set.set) {
+                    context.book().learn_set(&set);
+                }
+                results.accepted.push(jti.clone());
+            }
+            Err(PushError::Refused(refusal)) => {
+                tracing::warn!(%jti, code = refusal.err, "the hub refused a SET");
+                results.refused.insert(jti.clone(), refusal.err);
+            }
+            Err(PushError::Transport(error)) => return Ok((results, Some(error))),
+        }
+    }
+    Ok((results, None))
+}
+
+async fn push(context: &Context, set: &str) -> Result<(), PushError> {
+    let hub: Option<Hub> = context.hub().borrow().clone();
+    let Some(hub) = hub else {
+        let why = "this device is not enrolled with a hub that can be spoken to";
+        return Err(TransportError::Unreachable(why.into()).into());
+    };
+    let pushed = hub.client.push(set).await;
+    note(context, &pushed);
+    pushed
+}
+
+/// Presents an enrolment, hands the hub's reply to the warden, and takes over what it then says.
+async fn enrol(
+    context: &Context,
+    warden: &WardenLine,
+    hub: &str,
+    set: &str,
+) -> Result<Result<(), PushError>, WardenGone> {
+    let url = match HubUrl::parse(hub) {
+        Ok(url) => url,
+        Err(error) => {
+            let description = error.to_string();
+            tracing::error!(%error, "the enrolment token names a hub that cannot be spoken to");
+            let err = "invalid_request".to_owned();
+            return Ok(Err(PushError::Refused(SetErr { err, description })));
+        }
+    };
+    let reply = exchange_set(&context.http, &url.at(exeunt_api::path::ENROL), set).await;
+    note(context, &reply);
+    let reply = match reply {
+        Ok(reply) => reply,
+        Err(error) => return Ok(Err(error)),
+    };
+    let answer = warden.ask_until_answered(WardenRequest::Deliver { set: reply }).await?;
+    if let WardenAnswer::Failed(failure) = answer {
+        tracing::warn!(code = failure.code, "the warden refused the hub's answer");
+        let refusal = SetErr { err: failure.code, description: failure.message };
+        return Ok(Err(PushError::Refused(refusal)));
+    }
+    learn(context, warden).await?;
+    Ok(Ok(()))
+}
+
+fn note<T>(context: &Context, sent: &Result<T, PushError>) {
+    match sent {
+        Ok(_) | Err(PushError::Refused(_)) => context.attempted(None),
+        Err(PushError::Transport(error)) => context.attempted(Some(error)),
+    }
+}
+
+async fn report(
+    context: &Context,
+    warden: &WardenLine,
+    results: Results,
+) -> Result<(), WardenGone> {
+    let Results { accepted, refused } = results;
+    if accepted.is_empty() && refused.is_empty() {
+        return Ok(());
+    }
+    let request = WardenRequest::UplinkResult { accepted, refused };
+    let answer = warden.ask_until_answered(request).await?;
+    if !matches!(answer, WardenAnswer::Done) {
+        // The warden offers the same SETs again, and the hub deduplicates.
+        tracing::error!(code = code_of(answer), "the warden does not take the hub's word");
+        wait_or_nudge(&context.nudge, WARDEN_PAUSE).await;
+    }
+    Ok(())
+}
+
+async fn learn(context: &Context, warden: &WardenLine) -> Result<(), WardenGone> {
+    let answer = warden.ask_until_answered(WardenRequest::Status).await?;
+    if let WardenAnswer::Status(status) = answer {
+        context.learn(&status);
+    } else {
+        tracing::error!(code = code_of(answer), "the warden does not say how it stands");
+    }
+    Ok(())
+}
