@@ -1,2 +1,95 @@
 //! Installs, builds and executes what the project needs.
-fn main() {}
+//!
+//! It refuses to do any of the work itself, and to install anything without saying so and asking.
+
+mod packages;
+mod step;
+mod tasks;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about, long_about = None)]
+struct Arguments {
+    /// Install missing packages without asking; CI=true does the same.
+    #[arg(long, global = true)]
+    yes: bool,
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// The whole story in throwaway homes: sign in, press "Sign out everywhere", try to come back.
+    Demo(Demo),
+    /// Every test: the crates', real browsers, keyring and lock, and the window pages'.
+    Test {
+        /// Only tests whose name contains this.
+        #[arg(long)]
+        filter: Option<String>,
+    },
+    /// Formatting, lints, types of the window pages, layering, generated files.
+    Lint {
+        /// Also check licences and advisories of every dependency.
+        #[arg(long)]
+        deep: bool,
+    },
+    /// Build the window pages alone.
+    Ui,
+    /// Measure, on a release build.
+    Bench(Bench),
+}
+
+#[derive(Debug, Args)]
+struct Demo {
+    /// Use no window even where there is a display.
+    #[arg(long)]
+    headless: bool,
+    /// Print the result as one line of JSON, last on standard output.
+    #[arg(long)]
+    json: bool,
+    /// Leave the throwaway directory where it is.
+    #[arg(long)]
+    keep: bool,
+}
+
+#[derive(Debug, Args)]
+struct Bench {
+    /// Which one.
+    #[arg(value_parser = ["order", "footprint"])]
+    name: String,
+    /// Print the result as one line of JSON, last on standard output.
+    #[arg(long)]
+    json: bool,
+    /// Fewer rounds: for a look, not for a figure.
+    #[arg(long)]
+    quick: bool,
+}
+
+fn main() -> ExitCode {
+    let Arguments { yes, task } = Arguments::parse();
+    let consent = packages::Consent::given(yes);
+    let done = match task {
+        Task::Demo(Demo { headless, json, keep }) => {
+            let flags = [(headless, "--headless"), (json, "--json"), (keep, "--keep")];
+            tasks::demo(consent, &chosen(&flags))
+        }
+        Task::Test { filter } => tasks::test(consent, filter.as_deref()),
+        Task::Lint { deep } => tasks::lint(consent, deep),
+        Task::Ui => tasks::ui(),
+        Task::Bench(Bench { name, json, quick }) => {
+            let flags = [(json, "--json"), (quick, "--quick")];
+            tasks::bench(consent, &name, &chosen(&flags))
+        }
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("cargo xtask: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn chosen<'a>(flags: &[(bool, &'a str)]) -> Vec<&'a str> {
+    flags.iter().filter(|(on, _)| *on).map(|(_, flag)| *flag).collect()
+}
