@@ -1,1 +1,12 @@
-//! The operating system behind the engine's ports.
+//! The operating system behind the engine's ports: files, processes, keychains, a locker, a clock.
+//!
+//! It refuses to decide anything: what is contained, and in which order, is the engine's.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("exeunt-host has adapters for Linux only");
+
+pub mod clock;
+pub mod files;
+pub mod journal;
+pub mod process;
+pub mod users;

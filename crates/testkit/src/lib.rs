@@ -1,1 +1,17 @@
-//! Fakes and rigs for tests.
+//! In-memory fakes of the engine's ports, and the contracts that fakes and adapters both keep.
+//!
+//! It refuses to be part of a program: it is a dev-dependency only, and panics when misused.
+
+#![expect(clippy::expect_used, reason = "a fake that a test misuses ends that test")]
+
+mod files;
+mod keychains;
+mod locker;
+mod processes;
+mod time;
+
+pub use files::{FakeDir, FakeFiles, FakeQuarantine};
+pub use keychains::FakeKeychains;
+pub use locker::FakeLocker;
+pub use processes::FakeProcesses;
+pub use time::{FakeClock, FakeJournal};

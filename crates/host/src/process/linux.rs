@@ -1,0 +1,260 @@
+//! The engine's [`Processes`] on Linux.
+//!
+//! It refuses to signal pid 1, itself, its ancestors, and processes of other accounts.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use exeunt_engine::ports::{Holder, Identity, Process, ProcessError, ProcessId, Processes};
+use rustix::process::{Signal, geteuid};
+use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System, UpdateKind};
+
+use super::holders;
+use super::pidfd::{Pidfd, wait};
+use super::proc::{Pinned, is_trusted_program};
+
+/// Programs that a session needs to stay usable, and locked, while it is contained. They are kept
+/// only when root owns them.
+const KEPT: &[&str] = &[
+    "dbus-daemon",
+    "dbus-broker",
+    "dbus-broker-launch",
+    "gnome-keyring-daemon",
+    "kwalletd5",
+    "kwalletd6",
+    "Xorg",
+    "Xvfb",
+    "Xephyr",
+    "Xwayland",
+    "sway",
+    "mutter",
+    "gnome-shell",
+    "kwin_x11",
+    "kwin_wayland",
+    "kwin_wayland_wrapper",
+    "openbox",
+    "xfwm4",
+    "i3",
+    "i3lock",
+    "xsecurelock",
+    "xss-lock",
+    "exeunt-*",
+];
+
+/// How long a freeze is watched until it shows, so that a probe right after it is answered.
+const SETTLE: Duration = Duration::from_millis(20);
+
+/// Processes to be spared beyond those that the adapter knows by itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeepList {
+    /// These are kept, with all that descend from them: the tray and its windows.
+    pub roots: Vec<ProcessId>,
+}
+
+/// The processes of one account.
+#[derive(Clone, Debug)]
+pub struct LinuxProcesses {
+    uid: u32,
+    keep: KeepList,
+}
+
+impl LinuxProcesses {
+    /// The processes whose real user id is `uid`, sparing those of `keep`.
+    #[must_use]
+    pub fn of_uid(uid: u32, keep: KeepList) -> Self {
+        Self { uid, keep }
+    }
+
+    /// The process of that pid as it is now; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`ProcessError::Os`].
+    pub fn identify(pid: u32) -> Result<Option<ProcessId>, ProcessError> {
+        let pinned = Pinned::open(pid).map_err(os("open"))?;
+        pinned.map_or(Ok(None), |pinned| pinned.id().map_err(os("read")))
+    }
+
+    fn signal(&self, process: &ProcessId, signal: Signal) -> Result<(), ProcessError> {
+        let refused = || os("pidfd_send_signal")(io::Error::from(io::ErrorKind::PermissionDenied));
+        if process.pid <= 1 || lineage().map_err(os("read"))?.contains(process) {
+            return Err(refused());
+        }
+        let Some(pidfd) = Pidfd::open(process).map_err(os("pidfd_open"))? else { return Ok(()) };
+        let pinned = Pinned::open_same(process).map_err(os("open"))?;
+        match pinned.map(|p| p.uid()).transpose().map_err(os("read"))?.flatten() {
+            Some(uid) if uid == self.uid => pidfd.send(signal).map_err(os("pidfd_send_signal")),
+            Some(_) => Err(refused()),
+            None => Ok(()),
+        }
+    }
+
+    fn is_kept(process: &Process, own_programs: Option<&[u8]>) -> bool {
+        if process.exe_root_owned {
+            return is_trusted_program(&process.exe, KEPT);
+        }
+        // In user mode our own programs lie where this one does, and are as trusted as it is.
+        own_programs.is_some_and(|dir| {
+            process.exe.starts_with(dir) && is_trusted_program(&process.exe, &["exeunt-*"])
+        })
+    }
+}
+
+impl Processes for LinuxProcesses {
+    fn list(&self) -> Result<Vec<Process>, ProcessError> {
+        let mut system = System::new().map_err(|e| os("sysinfo")(io::Error::other(e)))?;
+        let facts = ProcessRefreshKind::nothing().without_tasks().with_user(UpdateKind::Always);
+        system.refresh_processes_specifics(ProcessesToUpdate::All, true, facts);
+        let mut processes = Vec::new();
+        for (pid, facts) in system.processes() {
+            if facts.user_id().is_some_and(|uid| **uid != self.uid) {
+                continue;
+            }
+            let Some(pinned) = Pinned::open(pid.as_u32()).map_err(os("open"))? else { continue };
+            let process = pinned.describe().map_err(os("read"))?;
+            processes.extend(process.filter(|process| process.uid == self.uid));
+        }
+        processes.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(processes)
+    }
+
+    fn holders(&self, files: &[Identity]) -> Result<Vec<Holder>, ProcessError> {
+        let wanted: BTreeSet<Identity> = files.iter().copied().collect();
+        let mut found = BTreeSet::new();
+        let mut hidden = 0_u32;
+        for process in self.list()? {
+            if process.zombie {
+                continue;
+            }
+            let Some(pinned) = Pinned::open_same(&process.id).map_err(os("open"))? else {
+                continue;
+            };
+            match holders::held(&pinned, &wanted) {
+                Ok(held) => found.extend(
+                    held.into_iter()
+                        .map(|identity| Holder { process: process.id.clone(), identity }),
+                ),
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => hidden += 1,
+                Err(error) => return Err(os("read")(error)),
+            }
+        }
+        if hidden > 0 {
+            tracing::warn!(hidden, "processes whose open files are hidden could not be searched");
+        }
+        Ok(found.into_iter().collect())
+    }
+
+    fn keep_list(&self) -> Result<Vec<ProcessId>, ProcessError> {
+        let own_programs = if geteuid().is_root() { None } else { own_directory() };
+        let mut kept = lineage().map_err(os("read"))?;
+        let all = self.list()?;
+        kept.extend(self.keep.roots.iter().cloned());
+        kept.extend(
+            all.iter()
+                .filter(|process| Self::is_kept(process, own_programs.as_deref()))
+                .map(|process| process.id.clone()),
+        );
+        // The tray's windows and their web processes descend from it.
+        let mut grown: BTreeSet<ProcessId> = self.keep.roots.iter().cloned().collect();
+        let alive: BTreeSet<&ProcessId> = all.iter().map(|process| &process.id).collect();
+        grown.retain(|root| alive.contains(root));
+        loop {
+            let pids: BTreeSet<u32> = grown.iter().map(|id| id.pid).collect();
+            let below = all.iter().filter(|process| pids.contains(&process.parent));
+            let before = grown.len();
+            grown.extend(below.map(|process| process.id.clone()).collect::<Vec<_>>());
+            if grown.len() == before {
+                break;
+            }
+        }
+        kept.extend(grown);
+        Ok(kept.into_iter().collect())
+    }
+
+    fn freeze(&self, process: &ProcessId) -> Result<(), ProcessError> {
+        self.signal(process, Signal::STOP)?;
+        let until = Instant::now() + SETTLE;
+        // Nobody but the parent is told of a stop: watch it happen, briefly.
+        while !self.is_frozen(process)? && Instant::now() < until {
+            std::thread::yield_now();
+        }
+        Ok(())
+    }
+
+    fn is_frozen(&self, process: &ProcessId) -> Result<bool, ProcessError> {
+        let pinned = Pinned::open_same(process).map_err(os("open"))?;
+        let states = pinned.map(|p| p.thread_states()).transpose().map_err(os("read"))?;
+        let stands = |state: &u8| matches!(state, b'T' | b'Z' | b'X' | b'x');
+        Ok(states.unwrap_or_default().iter().all(stands))
+    }
+
+    fn thaw(&self, process: &ProcessId) -> Result<(), ProcessError> {
+        self.signal(process, Signal::CONT)
+    }
+
+    fn end(&self, process: &ProcessId) -> Result<(), ProcessError> {
+        self.signal(process, Signal::KILL)
+    }
+
+    fn is_running(&self, process: &ProcessId) -> Result<bool, ProcessError> {
+        let pidfd = Pidfd::open(process).map_err(os("pidfd_open"))?;
+        let ended = pidfd.map(|pidfd| pidfd.has_ended()).transpose().map_err(os("poll"))?;
+        Ok(ended == Some(false))
+    }
+
+    fn wait_gone(
+        &self,
+        processes: &[ProcessId],
+        deadline: Duration,
+    ) -> Result<Vec<ProcessId>, ProcessError> {
+        let until = Instant::now() + deadline;
+        let mut alive = Vec::new();
+        for process in processes {
+            if let Some(pidfd) = Pidfd::open(process).map_err(os("pidfd_open"))? {
+                alive.push((process, pidfd));
+            }
+        }
+        while !alive.is_empty() {
+            let pidfds: Vec<&Pidfd> = alive.iter().map(|(_, pidfd)| pidfd).collect();
+            let left = until.saturating_duration_since(Instant::now());
+            let ended: BTreeSet<usize> =
+                wait(&pidfds, left).map_err(os("poll"))?.into_iter().collect();
+            if ended.is_empty() {
+                break;
+            }
+            let mut index = 0;
+            alive.retain(|_| {
+                index += 1;
+                !ended.contains(&(index - 1))
+            });
+        }
+        Ok(alive.into_iter().map(|(process, _)| process.clone()).collect())
+    }
+}
+
+/// This process and its ancestors, whoever they belong to.
+fn lineage() -> io::Result<BTreeSet<ProcessId>> {
+    let mut line = BTreeSet::new();
+    let mut pid = std::process::id();
+    while pid > 0 {
+        let Some(pinned) = Pinned::open(pid)? else { break };
+        let Some(stat) = pinned.stat()? else { break };
+        if !line.insert(ProcessId { pid, start: stat.start }) {
+            break;
+        }
+        pid = stat.parent;
+    }
+    Ok(line)
+}
+
+/// The directory of this program, with a slash at its end.
+fn own_directory() -> Option<Vec<u8>> {
+    let exe = std::env::current_exe().ok()?;
+    let dir: PathBuf = exe.parent()?.join("");
+    Some(dir.into_os_string().into_encoded_bytes())
+}
+
+fn os(op: &'static str) -> impl Fn(io::Error) -> ProcessError {
+    move |source| ProcessError::Os { op, source }
+}
