@@ -3,15 +3,23 @@
 //! It refuses to touch the display, the bus or the lock of whoever runs it.
 
 use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use x11rb::CURRENT_TIME;
+use x11rb::connection::Connection as _;
+use x11rb::protocol::xproto::{ConnectionExt as _, GrabMode, GrabStatus};
+use x11rb::rust_connection::{DefaultStream, RustConnection};
 
 use crate::people::Person;
 use crate::process::{self, Started};
 use crate::waiting;
+
+/// The kind of proof that an X server wants of its clients.
+const COOKIE: &[u8] = b"MIT-MAGIC-COOKIE-1";
 
 /// Where the X server shows what it draws.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +41,7 @@ pub struct Desktop {
     pub authority: PathBuf,
     /// `DBUS_SESSION_BUS_ADDRESS`.
     pub bus: String,
+    cookie: [u8; 16],
     // Ended in this order.
     _windows: Started,
     _bus: Started,
@@ -46,7 +55,7 @@ impl Desktop {
     /// A program is missing or ended early; the message has its log.
     pub fn start(person: &Person, screen: Screen) -> Result<Self> {
         let authority = person.runtime.join("Xauthority");
-        write_authority(person, &authority)?;
+        let cookie = write_authority(person, &authority)?;
         let (server, display) = start_server(person, screen, &authority)?;
         let (bus_process, bus) = start_bus(person)?;
         let mut windows = person.command("openbox");
@@ -57,6 +66,7 @@ impl Desktop {
             display,
             authority,
             bus,
+            cookie,
             _windows: windows,
             _bus: bus_process,
             _server: server,
@@ -93,6 +103,33 @@ impl Desktop {
             .arg("org.freedesktop.DBus.NameHasOwner")
             .arg(format!("string:{name}"));
         Ok(process::output(&mut ask)?.contains("boolean true"))
+    }
+
+    /// Waits until somebody holds the keyboard of this display.
+    ///
+    /// # Errors
+    /// The display could not be asked, or nobody took it.
+    pub fn wait_for_grab(&self) -> Result<()> {
+        let screen = self.connect()?;
+        waiting::until("the grab of the keyboard", Duration::from_secs(15), || {
+            Ok(is_grabbed(&screen)?.then_some(()))
+        })
+    }
+
+    /// Whether somebody holds the keyboard of this display.
+    ///
+    /// # Errors
+    /// The display could not be asked.
+    pub fn is_grabbed(&self) -> Result<bool> {
+        is_grabbed(&self.connect()?)
+    }
+
+    fn connect(&self) -> Result<RustConnection> {
+        let number = self.display.trim_start_matches(':');
+        let socket = UnixStream::connect(format!("/tmp/.X11-unix/X{number}"))?;
+        let (stream, _peer) = DefaultStream::from_unix_stream(socket)?;
+        let (name, cookie) = (COOKIE.to_vec(), self.cookie.to_vec());
+        Ok(RustConnection::connect_to_stream_with_auth_info(stream, 0, name, cookie)?)
     }
 
     fn wait_for_windows(&self) -> Result<()> {
@@ -145,13 +182,24 @@ fn start_bus(person: &Person) -> Result<(Started, String)> {
     Ok((bus, address))
 }
 
+fn is_grabbed(screen: &RustConnection) -> Result<bool> {
+    let root = screen.setup().roots.first().context("a display without a screen")?.root;
+    let tried = screen
+        .grab_keyboard(true, root, CURRENT_TIME, GrabMode::ASYNC, GrabMode::ASYNC)?
+        .reply()?;
+    if tried.status == GrabStatus::SUCCESS {
+        screen.ungrab_keyboard(CURRENT_TIME)?.check()?;
+    }
+    Ok(tried.status == GrabStatus::ALREADY_GRABBED)
+}
+
 /// Writes one cookie that is good for any display of this machine: its number is not known yet.
-fn write_authority(person: &Person, path: &Path) -> Result<()> {
+fn write_authority(person: &Person, path: &Path) -> Result<[u8; 16]> {
     const FAMILY_WILD: u16 = 0xFFFF;
     let mut cookie = [0_u8; 16];
     rustix::rand::getrandom(&mut cookie, rustix::rand::GetRandomFlags::empty())?;
     let mut entry = FAMILY_WILD.to_be_bytes().to_vec();
-    let fields: [&[u8]; 4] = [b"", b"", b"MIT-MAGIC-COOKIE-1", &cookie];
+    let fields: [&[u8]; 4] = [b"", b"", COOKIE, &cookie];
     for field in fields {
         entry.extend(u16::try_from(field.len())?.to_be_bytes());
         entry.extend(field);
@@ -159,5 +207,5 @@ fn write_authority(person: &Person, path: &Path) -> Result<()> {
     std::fs::write(path, entry)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
     chown(path, Some(person.uid), Some(person.gid))?;
-    Ok(())
+    Ok(cookie)
 }

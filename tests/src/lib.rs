@@ -10,4 +10,5 @@ pub mod people;
 pub mod planted;
 pub mod process;
 pub mod site;
+pub mod typist;
 pub mod waiting;

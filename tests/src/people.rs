@@ -26,6 +26,7 @@ pub struct Ground {
     dir: Option<TempDir>,
     path: PathBuf,
     mark: String,
+    suffix: String,
     people: Mutex<Vec<Created>>,
 }
 
@@ -60,17 +61,31 @@ pub fn is_root() -> bool {
 }
 
 impl Ground {
-    /// Makes a fresh directory that everybody may pass through and only its maker may write.
+    /// Makes a fresh directory that everybody may pass through and only its maker may write. The
+    /// names of its users end with its own tag, so that many can be there at once.
     ///
     /// # Errors
     /// It could not be made.
     pub fn new() -> Result<Self> {
+        let mut ground = Self::named()?;
+        let name = ground.path.file_name().unwrap_or_default().to_string_lossy();
+        let tag = name.trim_start_matches("exeunt-").to_lowercase();
+        ground.suffix = format!("-{tag}");
+        Ok(ground)
+    }
+
+    /// The same with users whose names a person can know beforehand: one at a time on a machine.
+    ///
+    /// # Errors
+    /// It could not be made.
+    pub fn named() -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("exeunt-").tempdir()?;
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755))?;
         let path = dir.path().to_owned();
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
         let mark = format!("{}-{}", std::process::id(), now.as_nanos());
-        Ok(Self { dir: Some(dir), path, mark, people: Mutex::default() })
+        let suffix = String::new();
+        Ok(Self { dir: Some(dir), path, mark, suffix, people: Mutex::default() })
     }
 
     /// The directory.
@@ -85,13 +100,6 @@ impl Ground {
         &self.mark
     }
 
-    /// A short tag that no other ground on this machine has right now.
-    #[must_use]
-    pub fn tag(&self) -> String {
-        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
-        name.trim_start_matches("exeunt-").trim_start_matches('.').to_lowercase()
-    }
-
     /// Makes a directory in it.
     ///
     /// # Errors
@@ -104,7 +112,7 @@ impl Ground {
     }
 
     /// Somebody new: as root a throwaway user named [`PREFIX`] and `tag`, else the caller's own
-    /// user with a home of its own in here.
+    /// user with another home in here.
     ///
     /// # Errors
     /// The user is there already, or could not be made.
@@ -136,7 +144,7 @@ impl Ground {
     }
 
     fn create(&self, tag: &str, home: &Path) -> Result<(String, u32, u32)> {
-        let name = format!("{PREFIX}{tag}");
+        let name = format!("{PREFIX}{tag}{}", self.suffix);
         let mut people = self.people.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(_there) = account(&name)? {
             bail!(
@@ -266,9 +274,8 @@ mod tests {
             return;
         }
         let ground = Ground::new().unwrap();
-        let tag = format!("t{}", std::process::id());
-        let first = ground.person(&tag).unwrap();
-        let refusal = ground.person(&tag).unwrap_err().to_string();
+        let first = ground.person("twice").unwrap();
+        let refusal = ground.person("twice").unwrap_err().to_string();
         assert!(refusal.contains("is there already"), "{refusal}");
         drop(ground);
         assert_eq!(account(&first.name).unwrap(), None);
@@ -278,7 +285,7 @@ mod tests {
     #[test]
     fn ends_what_a_rig_left_running() {
         let ground = Ground::new().unwrap();
-        let person = ground.person(&format!("s{}", std::process::id())).unwrap();
+        let person = ground.person("sleeper").unwrap();
         let mut sleeper = person.command("sleep").arg("1000").spawn().unwrap();
         drop(ground);
         assert!(!sleeper.wait().unwrap().success());
