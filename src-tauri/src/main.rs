@@ -1,2 +1,101 @@
 //! exeunt-tray: the tray and its windows.
-fn main() {}
+//!
+//! It refuses to run without a desktop, and to contain anything itself: it asks the warden.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+mod icon;
+mod link;
+mod model;
+mod plan;
+mod record;
+mod run;
+mod tray;
+mod view;
+mod window;
+mod words;
+
+/// The tray of this desktop session: who is signed in, and the way out everywhere.
+#[derive(Debug, Parser)]
+#[command(name = "exeunt-tray", version)]
+struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Open the window; the process ends when it is closed.
+    Window {
+        /// Which screen to open.
+        #[arg(long, value_enum, default_value_t = Screen::Status)]
+        screen: Screen,
+        /// Come forward for each line on standard input.
+        #[arg(long, hide = true)]
+        listen: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Screen {
+    /// Who is signed in.
+    Status,
+    /// What a sign-out would do.
+    Preview,
+}
+
+impl From<Screen> for view::Start {
+    fn from(screen: Screen) -> Self {
+        match screen {
+            Screen::Status => view::Start::Status,
+            Screen::Preview => view::Start::Preview,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    prefer_plain_rendering();
+    let args = Args::parse();
+    if !has_desktop() {
+        eprintln!(
+            "exeunt-tray: no desktop: neither DISPLAY nor WAYLAND_DISPLAY is set. \
+             In a terminal, use: exeunt status"
+        );
+        return ExitCode::FAILURE;
+    }
+    let ended = match args.command {
+        None => tray::run(),
+        Some(Command::Window { screen, listen }) => window::run(screen.into(), listen),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("exeunt-tray: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The page, its policy and its capability, as built in.
+fn context() -> tauri::Context {
+    tauri::generate_context!()
+}
+
+/// Without a GPU the DMABUF renderer costs 50 MB and, under some X servers, the picture.
+fn prefer_plain_rendering() {
+    const NAME: &str = "WEBKIT_DISABLE_DMABUF_RENDERER";
+    if std::env::var_os(NAME).is_none() {
+        // SAFETY: main has started no thread yet, so nothing reads the environment meanwhile.
+        #[expect(unsafe_code, reason = "GTK and WebKit read this from the environment only")]
+        unsafe {
+            std::env::set_var(NAME, "1");
+        }
+    }
+}
+
+fn has_desktop() -> bool {
+    let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    cfg!(not(target_os = "linux")) || set("DISPLAY") || set("WAYLAND_DISPLAY")
+}

@@ -11,6 +11,10 @@ now_ms: number,
  */
 start: Start, 
 /**
+ * How often the window has been asked for, this time included.
+ */
+summons: number, 
+/**
  * Length of the countdown, in seconds.
  */
 countdown_s: number, 

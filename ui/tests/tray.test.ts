@@ -111,7 +111,7 @@ describe("preview", () => {
   test("does not count sessions that it cannot end offline", async () => {
     const page = await theatre.show(views.offline_preview);
     await id(page, "primary-button").click();
-    expect(await id(page, "confirm").innerText()).toBe("Erase 14 stores here and lock");
+    expect(await id(page, "confirm").innerText()).toBe("Erase 14 stores and lock");
     await page.getByText("waits for the hub", { exact: true }).waitFor();
   });
 });

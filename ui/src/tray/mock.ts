@@ -105,6 +105,7 @@ const verified: Run = {
 const status: View = {
   now_ms: NOW,
   start: "status",
+  summons: 1,
   countdown_s: 10,
   warden: { kind: "ready" },
   hub: { kind: "answered", at_ms: NOW - 2000 },

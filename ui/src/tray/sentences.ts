@@ -263,7 +263,7 @@ export function resultSentence(run: Run): Sentence {
   }
   const out = run.commit.kind === "committed" ? [signedOut(run)] : [];
   const [first = t("result.unknown.here"), ...more] = left;
-  return { lines: [...out, first], reason: [...more, ...resultReason(run)] };
+  return { lines: [...out, first], reason: more.length > 0 ? more : run.targets.length > 1 ? [] : resultReason(run) };
 }
 
 function refusedSentence(run: Run): Sentence {

@@ -34,11 +34,11 @@ export class TrayState {
   }
 
   private receive(view: View): void {
-    const first = this.view === null;
+    const summoned = this.view?.summons !== view.summons;
     this.view = view;
     this.now = Math.max(this.now, Date.now());
     if (view.warden.kind === "unreachable" || view.run) this.stopCountdown();
-    if (first && view.start === "preview" && !view.run) this.openPreview();
+    if (summoned && view.start === "preview" && !view.run && this.place === "status") this.openPreview();
   }
 
   openPreview(): void {
