@@ -14,5 +14,29 @@ macro_rules! compiled_in {
 }
 
 /// Every other file: name and text. A test compares the names with the directory.
-pub(crate) const FILES: &[(&str, &str)] =
-    compiled_in!["aws.toml", "chromium.toml", "claude-code.toml", "gecko.toml", "gh.toml",];
+///
+/// The generic entry is last: what a named app claims is that app's.
+pub(crate) const FILES: &[(&str, &str)] = compiled_in![
+    "ai-tools.toml",
+    "aws.toml",
+    "chromium.toml",
+    "claude-code.toml",
+    "cloud.toml",
+    "codex.toml",
+    "containers.toml",
+    "electron.toml",
+    "gecko.toml",
+    "gh.toml",
+    "git.toml",
+    "keyrings.toml",
+    "mail.toml",
+    "packages.toml",
+    "remote-access.toml",
+    "safari.toml",
+    "ssh-gpg-kerberos.toml",
+    "teams.toml",
+    "telegram.toml",
+    "vscode.toml",
+    "windows-accounts.toml",
+    "electron-generic.toml",
+];

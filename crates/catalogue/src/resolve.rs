@@ -164,7 +164,6 @@ fn app(
     let inherited = |pick: fn(&Family) -> &Vec<String>, own: &[String]| {
         family.map(pick).into_iter().flatten().chain(own).cloned().collect::<Vec<_>>()
     };
-    let own = all(&raw.store, mistakes, |raw| store(source, raw));
     let app = App {
         name: raw.name.clone(),
         kind,
@@ -173,12 +172,7 @@ fn app(
         processes: inherited(|f| &f.processes, &raw.processes),
         profile_args: inherited(|f| &f.profile_args, &raw.profile_args),
         requires: all(&raw.requires, mistakes, |text| source.path(text)),
-        stores: family
-            .map(|f| f.stores.clone())
-            .unwrap_or_default()
-            .into_iter()
-            .chain(own)
-            .collect(),
+        stores: stores(source, raw, family, mistakes),
         keyring: all(&raw.keyring, mistakes, |raw| keyring(source, raw)),
         env_dirs: all(&raw.env_dir, mistakes, |raw| env_dir(source, raw)),
         agents: all(&raw.agent, mistakes, |raw| agent(source, raw)),
@@ -187,6 +181,40 @@ fn app(
     };
     whole(source, raw, &app, mistakes);
     Ok(app)
+}
+
+/// The family's stores that the app inherits, then its own.
+fn stores(
+    source: &Source<'_>,
+    raw: &RawApp,
+    family: Option<&Family>,
+    mistakes: &mut Vec<CatalogueError>,
+) -> Vec<StoreRule> {
+    let inherited = family.map(|family| family.stores.as_slice()).unwrap_or_default();
+    for text in &raw.without {
+        if !inherited.iter().any(|rule| rule.id.as_str() == text.get_ref()) {
+            let mistake = format!("the family has no store `{}`", text.get_ref());
+            mistakes.push(source.rule(text, mistake, "name a store that is inherited"));
+        }
+    }
+    let wanted =
+        |rule: &&StoreRule| !raw.without.iter().any(|text| text.get_ref() == rule.id.as_str());
+    let own = all(&raw.store, mistakes, |raw| store(source, raw));
+    inherited.iter().filter(wanted).cloned().chain(own).collect()
+}
+
+/// The id of a removal whose path an earlier removal of the app names too. An entry belongs to one
+/// rule, or its tier would depend on the order of rules.
+fn named_twice(app: &App) -> Option<(&StoreId, String)> {
+    let mut seen = std::collections::BTreeSet::new();
+    for rule in app.stores.iter().filter(|rule| rule.action == Action::Remove) {
+        for path in &rule.paths {
+            if !seen.insert((rule.within, path)) {
+                return Some((&rule.id, path.to_string()));
+            }
+        }
+    }
+    None
 }
 
 /// What only the whole app shows.
@@ -202,6 +230,9 @@ fn whole(source: &Source<'_>, raw: &RawApp, app: &App, mistakes: &mut Vec<Catalo
     let mut refuse = |mistake: String, remedy| mistakes.push(source.rule(&raw.id, mistake, remedy));
     if app.evidence.is_empty() {
         refuse(format!("`{}` has no evidence", app.id), "cite a vendor page or an issue");
+    }
+    if let Some((id, path)) = named_twice(app) {
+        refuse(format!("`{path}` of `{id}` is named by two rules"), "keep it in one of them");
     }
     if seen.is_empty() {
         refuse(format!("`{}` has nothing to end", app.id), "add a store, keyring or agent");

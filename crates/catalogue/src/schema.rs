@@ -46,6 +46,8 @@ pub(crate) struct RawApp {
     pub(crate) id: Text,
     pub(crate) name: String,
     pub(crate) family: Option<Text>,
+    #[serde(default)]
+    pub(crate) without: Vec<Text>,
     pub(crate) kind: Option<Kind>,
     pub(crate) layout: Option<Layout>,
     #[serde(default)]

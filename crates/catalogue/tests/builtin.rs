@@ -244,3 +244,161 @@ fn every_chromium_root_names_a_profile_directory_that_is_protected() {
         }
     }
 }
+
+/// Every app that the reference of local state names for Linux, and what it is filed under here.
+const ROWS: &[&str] = &[
+    "antigravity",
+    "arc",
+    "aws",
+    "azure",
+    "brave",
+    "cargo",
+    "chromium",
+    "citrix-workspace",
+    "claude-code",
+    "claude-desktop",
+    "codex",
+    "copilot-cli",
+    "cursor",
+    "discord",
+    "docker",
+    "electron-generic",
+    "element",
+    "evolution",
+    "filezilla",
+    "firefox",
+    "gcloud",
+    "gemini-cli",
+    "gh",
+    "git",
+    "github-desktop",
+    "glab",
+    "gnome-keyring",
+    "gnome-online-accounts",
+    "google-chrome",
+    "gpg",
+    "helm",
+    "horizon-client",
+    "kerberos",
+    "kiro",
+    "kubectl",
+    "kwallet",
+    "librewolf",
+    "mcp-remote",
+    "microsoft-edge",
+    "netrc",
+    "notion",
+    "npm",
+    "opera",
+    "podman",
+    "postman",
+    "python-packages",
+    "remmina",
+    "safari",
+    "signal",
+    "slack",
+    "ssh",
+    "teams",
+    "telegram",
+    "terraform",
+    "thunderbird",
+    "tor-browser",
+    "vault",
+    "vivaldi",
+    "vscode",
+    "windows-accounts",
+    "zoom",
+];
+
+#[test]
+fn every_kind_of_app_that_is_promised_is_there() {
+    let catalogue = builtin();
+    for id in ROWS {
+        assert!(catalogue.apps().iter().any(|app| app.id.as_str() == *id), "{id} is missing");
+    }
+}
+
+/// Which app's rule means an entry first, in the order of the catalogue, and at which tier.
+fn owner<'a>(catalogue: &'a Catalogue, path: &str) -> (&'a str, Tier) {
+    let parts = parts(path);
+    let found = catalogue.apps().iter().find_map(|app| {
+        let mut rules = app.rules_for(Platform::Linux, &parts);
+        let rule = rules.find(|rule| rule.action == Action::Remove)?;
+        Some((app.id.as_str(), rule.tier))
+    });
+    found.unwrap()
+}
+
+#[test]
+fn the_generic_rule_comes_last_and_takes_only_what_no_named_app_means() {
+    let catalogue = builtin();
+    assert_eq!(catalogue.apps().last().unwrap().id.as_str(), "electron-generic");
+    let generic = app(&catalogue, "electron-generic");
+    assert_eq!(generic.requires.len(), 2);
+    for directory in ["Signal", "Element", "Session", "Wire", "Standard Notes"] {
+        for path in generic.stores.iter().flat_map(|rule| &rule.paths) {
+            let path = format!(".config/{directory}/{}", path.as_str().replace('*', "x"));
+            assert_eq!(owner(&catalogue, &path).1, Tier::Purge, "{path}");
+        }
+    }
+    for work in ["Postman", "GitHub Desktop"] {
+        let path = format!(".config/{work}/IndexedDB/x");
+        assert_eq!(owner(&catalogue, &path).1, Tier::Purge, "{path}");
+        let path = format!(".config/{work}/Cookies");
+        assert_eq!(owner(&catalogue, &path).1, Tier::SignOut, "{path}");
+    }
+    let unknown = owner(&catalogue, ".config/Some App/Local Storage");
+    assert_eq!(unknown, ("electron-generic", Tier::SignOut));
+    let opera = owner(&catalogue, ".config/opera/IndexedDB/chrome-extension_a_0.indexeddb.leveldb");
+    assert_eq!(opera, ("opera", Tier::Purge));
+}
+
+#[test]
+fn an_editor_loses_its_secrets_and_keeps_its_state() {
+    let catalogue = builtin();
+    let state = ".config/Code/User/globalStorage/state.vscdb";
+    let rules = acting(app(&catalogue, "vscode"), Tier::Purge, state);
+    assert_eq!(rules.len(), 1);
+    assert!(matches!(&rules[0].action, Action::Edit(_)));
+    for app in catalogue.apps() {
+        assert!(!removed(app, Tier::Purge, state), "{} removes {state}", app.id);
+        assert!(!removed(app, Tier::Purge, ".config/Code/User"), "{}", app.id);
+    }
+}
+
+#[test]
+fn no_rule_at_sign_out_reaches_private_keys_documents_or_settings() {
+    let catalogue = builtin();
+    for kept in [
+        ".ssh/id_ed25519",
+        ".ssh/known_hosts",
+        ".ssh/config",
+        ".gnupg/private-keys-v1.d/A.key",
+        "Documents/report.odt",
+        ".aws/config",
+        ".aws/credentials",
+        ".claude/settings.json",
+        ".codex/config.toml",
+        ".cargo/config.toml",
+        ".gitconfig",
+        ".thunderbird/x.default/ImapMail/imap.example/INBOX",
+        ".config/Postman/IndexedDB",
+        ".config/GitHub Desktop/Local State",
+        ".local/share/keyrings/login.keyring",
+        ".local/share/TelegramDesktop/tdata",
+    ] {
+        for app in catalogue.apps() {
+            assert!(!removed(app, Tier::SignOut, kept), "{} removes {kept}", app.id);
+        }
+    }
+}
+
+#[test]
+fn keyring_items_that_take_passwords_with_them_are_opt_in() {
+    for app in builtin().apps() {
+        for rule in &app.keyring {
+            let browser = app.kind == exeunt_catalogue::Kind::Browser;
+            assert!(!browser || rule.opt_in, "{}/{}", app.id, rule.id);
+        }
+    }
+}
