@@ -171,7 +171,7 @@ pub trait Files: Sync {
     /// [`FilesError::NotFound`] when it is no regular file.
     fn read(&self, dir: &Self::Dir, name: &Name, limit: usize) -> Result<Vec<u8>, FilesError>;
 
-    /// Every regular file at or under an entry, as identities, for finding who holds it open.
+    /// Every regular file and directory at or under an entry, for finding who holds it open.
     /// Stops at other mounts and after `limit` files.
     ///
     /// # Errors
@@ -498,11 +498,6 @@ pub enum JournalRecord {
         demand: exeunt_domain::order::Demand,
         /// When, by the wall clock.
         at: Timestamp,
-    },
-    /// These entries are about to be moved into a quarantine.
-    Quarantining {
-        /// How many.
-        entries: u64,
     },
     /// Every surveyed store is out of reach.
     Fenced {

@@ -1,0 +1,305 @@
+//! The fifth stage: look again, contain what came back, and look once more.
+//!
+//! It refuses to give a verdict to anything that it did not look at.
+
+use std::time::Duration;
+
+use exeunt_catalogue::{Action, Catalogue};
+use exeunt_domain::order::Demand;
+use exeunt_domain::receipt::{Before, LockReport, NotCovered};
+use exeunt_domain::{StepReport, StoreReport, Tier, Timestamp, Verdict};
+
+use crate::execute::{Done, Execution, Run};
+use crate::ports::{Files, Host, KeychainError, KeychainItem, LockState};
+use crate::record::Recorder;
+use crate::survey::{Item, Store, Survey};
+
+/// How long the lock gets to be proved.
+const LOCKED_WITHIN: Duration = Duration::from_secs(3);
+/// How often stores that come back are contained again.
+const AGAIN_ROUNDS: usize = 3;
+
+/// What was found when everything was looked at again. "Checked" is not "clean".
+pub struct Checked {
+    pub(crate) demand: Demand,
+    pub(crate) tier: Tier,
+    pub(crate) accepted: Timestamp,
+    pub(crate) checked: Timestamp,
+    pub(crate) stores: Vec<StoreReport>,
+    pub(crate) steps: Vec<StepReport>,
+    pub(crate) lock: LockReport,
+    pub(crate) not_covered: Vec<NotCovered>,
+    pub(crate) remarks: Vec<String>,
+}
+
+impl Checked {
+    /// For a demand that concerns nobody here: nothing was surveyed, and the remark says why.
+    #[must_use]
+    pub fn nothing_here(demand: Demand, now: Timestamp, remark: String) -> Self {
+        Self {
+            tier: demand.tier,
+            demand,
+            accepted: now,
+            checked: now,
+            stores: Vec::new(),
+            steps: Vec::new(),
+            lock: LockReport::NotAsked,
+            not_covered: Vec::new(),
+            remarks: vec![remark],
+        }
+    }
+
+    /// This and another account's under the same demand, for one receipt. The worse lock counts.
+    #[must_use]
+    pub fn joined(mut self, other: Self) -> Self {
+        self.checked = self.checked.max(other.checked);
+        self.stores.extend(other.stores);
+        self.steps.extend(other.steps);
+        self.not_covered.extend(other.not_covered);
+        self.remarks.extend(other.remarks);
+        self.lock = match (self.lock, other.lock) {
+            (worse @ LockReport::NotProved { .. }, _) | (_, worse @ LockReport::NotProved { .. }) => worse,
+            (proved @ LockReport::Proved { .. }, _) | (LockReport::NotAsked, proved) => proved,
+        };
+        self
+    }
+}
+
+impl<F: Files> Execution<F> {
+    /// Surveys again, contains what appeared, proves the lock, and surveys once more.
+    pub fn check(self, catalogue: &Catalogue, host: &Host<'_, F>) -> Checked {
+        let Execution {
+            armed,
+            steps,
+            quarantines,
+            identities,
+            frozen,
+            alive,
+            item_errors,
+            remarks,
+        } = self;
+        let recorder = Recorder::new(host.clock, host.observe, armed.accepted_at, steps);
+        let run = Run { host, recorder: &recorder, order: armed.demand.txn.as_str() };
+        let mut look = Look { run: &run, catalogue, tier: armed.plan.tier, appeared: Vec::new() };
+        let mut done =
+            Done { quarantines, identities, alive, item_errors, remarks, frozen: vec![] };
+        let not_covered = armed.plan.cannot();
+        look.contain_appeared("survey-again", &armed.plan.stores, &mut done);
+        run.thaw(&frozen);
+        let lock = look.prove_lock();
+        look.contain_appeared("survey-last", &armed.plan.stores, &mut done);
+        let stores = look.judge(&armed.plan, &done);
+        Checked {
+            tier: armed.plan.tier,
+            demand: armed.demand,
+            accepted: armed.accepted,
+            checked: host.clock.now(),
+            stores,
+            lock,
+            not_covered,
+            remarks: done.remarks,
+            steps: recorder.into_steps(),
+        }
+    }
+}
+
+/// The second and third look.
+struct Look<'a, 'h, F: Files> {
+    run: &'a Run<'a, 'h, F>,
+    catalogue: &'a Catalogue,
+    tier: Tier,
+    appeared: Vec<Store<F::Dir>>,
+}
+
+impl<F: Files> Look<'_, '_, F> {
+    /// Whatever a survey still finds is contained again, a few times over.
+    fn contain_appeared(
+        &mut self,
+        name: &'static str,
+        planned: &[Store<F::Dir>],
+        done: &mut Done<F::Quarantine>,
+    ) {
+        if self.tier == Tier::Lock {
+            return;
+        }
+        for _ in 0..AGAIN_ROUNDS {
+            let found = self.run.recorder.step(name, |_| self.present());
+            let (back, stuck): (Vec<_>, Vec<_>) =
+                found.into_iter().partition(|store| changed(store, planned, &self.appeared));
+            if back.is_empty() && (stuck.is_empty() || name == "survey-last") {
+                break;
+            }
+            let again: Vec<_> = back.into_iter().chain(stuck).collect();
+            self.run.contain_again(&again, done);
+            self.appeared.extend(again.into_iter().filter(|store| !store.targets.is_empty()));
+        }
+    }
+
+    fn present(&self) -> Vec<Store<F::Dir>> {
+        let mut survey = Survey::files(self.catalogue, self.run.host);
+        survey.stores.retain(|store| store.tier <= self.tier && !store.targets.is_empty());
+        survey.stores
+    }
+
+    fn prove_lock(&self) -> LockReport {
+        self.run.recorder.step("prove-lock", |errors| {
+            match self.run.host.locker.wait_locked(LOCKED_WITHIN) {
+                LockState::Locked { how } => LockReport::Proved { how },
+                LockState::NotProved { why } => {
+                    errors.push(why.clone());
+                    LockReport::NotProved { why }
+                }
+                LockState::NoSession => LockReport::NotAsked,
+            }
+        })
+    }
+
+    /// A verdict for every planned row and for every row that appeared.
+    fn judge(
+        &self,
+        plan: &crate::plan::Plan<F::Dir>,
+        done: &Done<F::Quarantine>,
+    ) -> Vec<StoreReport> {
+        let left = if self.tier == Tier::Lock { Vec::new() } else { self.present() };
+        let held = self.held(done);
+        let files: LastLook<'_, F> =
+            LastLook { left: &left, held, stuck: !done.quarantines.is_empty(), done };
+        let mut rows: Vec<StoreReport> =
+            plan.stores.iter().map(|store| files.verdict(store, Before::Present)).collect();
+        for store in &self.appeared {
+            let planned = plan.stores.iter().any(|other| other.is_row_of(store));
+            if planned {
+                let row = rows.iter_mut().find(|row| is_row(row, store));
+                if let Some(row) = row.filter(|row| row.detail.is_none()) {
+                    row.detail =
+                        Some("came back after it was removed, and was removed again".into());
+                }
+            } else if !rows.iter().any(|row| is_row(row, store)) {
+                rows.push(files.verdict(store, Before::Appeared));
+            }
+        }
+        rows.extend(self.judge_items(&plan.items, done));
+        rows.extend(
+            plan.refusals
+                .iter()
+                .map(|refusal| StoreReport { verdict: Some(Verdict::Refused), ..refusal.report() }),
+        );
+        if let Some(why) = &plan.keychain_error {
+            rows.push(keychain_row(why));
+        }
+        rows
+    }
+
+    /// How many processes still hold one of the stores' files.
+    fn held(&self, done: &Done<F::Quarantine>) -> Result<usize, String> {
+        self.run
+            .host
+            .processes
+            .holders(&done.identities)
+            .map(|holders| holders.len())
+            .map_err(|error| error.to_string())
+    }
+
+    fn judge_items(&self, items: &[Item], done: &Done<F::Quarantine>) -> Vec<StoreReport> {
+        if items.is_empty() {
+            return Vec::new();
+        }
+        let now = self.run.recorder.step("count-keychain", |errors| {
+            let found = self.run.host.keychains.map(|keychains| keychains.items());
+            let found = found.unwrap_or(Err(KeychainError::Absent));
+            if let Err(error) = &found {
+                errors.push(error.to_string());
+            }
+            found
+        });
+        items.iter().map(|item| judge_item(item, &now, done)).collect()
+    }
+}
+
+/// What the last look knows about files.
+struct LastLook<'a, F: Files> {
+    left: &'a [Store<F::Dir>],
+    held: Result<usize, String>,
+    stuck: bool,
+    done: &'a Done<F::Quarantine>,
+}
+
+impl<F: Files> LastLook<'_, F> {
+    fn verdict(&self, store: &Store<F::Dir>, before: Before) -> StoreReport {
+        let (verdict, detail) = self.judge(store);
+        let before = if store.targets.is_empty() { Before::Refused } else { before };
+        StoreReport { before, verdict: Some(verdict), detail, ..store.report() }
+    }
+
+    fn judge(&self, store: &Store<F::Dir>) -> (Verdict, Option<String>) {
+        if let Some((place, why)) = store.out_of_bounds.first() {
+            return (Verdict::Refused, Some(format!("{place}: {why}")));
+        }
+        if let Some(left) = self.left.iter().find(|left| left.is_row_of(store)) {
+            let what =
+                if left.action == Action::Remove { "is still there" } else { "still holds it" };
+            return (Verdict::Residual, Some(format!("{} {what}", left.place())));
+        }
+        if let Some(link) = store.targets.iter().find(|target| target.is_link()) {
+            let why = "was a symbolic link: the link is gone, what it led to was not touched";
+            return (Verdict::Residual, Some(format!("{} {why}", link.place())));
+        }
+        if let Some(alive) = self.done.alive.first() {
+            return (Verdict::Unknown, Some(format!("pid {} did not end", alive.pid)));
+        }
+        match &self.held {
+            Err(why) => return (Verdict::Unknown, Some(format!("who holds it is unknown: {why}"))),
+            Ok(held) if *held > 0 => {
+                return (Verdict::Residual, Some("a process still holds a store open".into()));
+            }
+            Ok(_) => {}
+        }
+        if self.stuck && store.action == Action::Remove {
+            return (Verdict::Unusable, Some("out of reach, not yet erased".into()));
+        }
+        (Verdict::Gone, None)
+    }
+}
+
+/// Whether a row that is there now is not just the very entries that could not be moved.
+fn changed<D>(now: &Store<D>, planned: &[Store<D>], appeared: &[Store<D>]) -> bool {
+    let known = planned.iter().chain(appeared).filter(|store| store.is_row_of(now));
+    let identities: Vec<_> =
+        known.flat_map(|store| store.targets.iter().map(|t| t.entry().identity)).collect();
+    now.targets.iter().any(|target| !identities.contains(&target.entry().identity))
+}
+
+fn is_row<D>(row: &StoreReport, store: &Store<D>) -> bool {
+    row.app == store.app.as_str()
+        && row.profile == store.profile
+        && row.store == store.rule.as_str()
+}
+
+fn judge_item<Q>(
+    item: &Item,
+    now: &Result<Vec<KeychainItem>, KeychainError>,
+    done: &Done<Q>,
+) -> StoreReport {
+    let failed = done.item_errors.iter().find(|(other, _)| other == item).map(|(_, error)| error);
+    let (verdict, detail) = match (now, failed) {
+        (Err(error), _) => (Verdict::Unknown, Some(error.to_string())),
+        (Ok(left), _) if !left.iter().any(|other| other.address == item.item.address) => {
+            (Verdict::Gone, None)
+        }
+        (Ok(_), Some(error @ KeychainError::Locked)) => (Verdict::Refused, Some(error.to_string())),
+        (Ok(_), error) => (Verdict::Residual, error.map(ToString::to_string)),
+    };
+    StoreReport { verdict: Some(verdict), detail, ..item.report() }
+}
+
+fn keychain_row(why: &str) -> StoreReport {
+    StoreReport {
+        app: "keyring".into(),
+        profile: String::new(),
+        store: "all".into(),
+        place: "keyring:".into(),
+        before: Before::Refused,
+        verdict: Some(Verdict::Unknown),
+        detail: Some(why.to_owned()),
+    }
+}

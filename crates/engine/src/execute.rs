@@ -1,0 +1,465 @@
+//! The fourth stage: lock, freeze, clear, end, quarantine, unlink.
+//!
+//! It refuses to stop at a failure: every error is kept for the receipt, and the rest goes on.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use exeunt_catalogue::Action;
+use exeunt_domain::{Outcome, StepReport, Tier};
+
+use crate::bounds::Target;
+use crate::plan::ArmedPlan;
+use crate::ports::{
+    Entry, Files, FilesError, Host, Identity, JournalRecord, KeychainError, Name, Process,
+    ProcessId,
+};
+use crate::record::Recorder;
+use crate::survey::{Item, Store};
+
+/// How long the ended processes get to be gone.
+const GONE_WITHIN: Duration = Duration::from_secs(2);
+/// How often the account's processes are listed again for newcomers while freezing.
+const FREEZE_ROUNDS: usize = 4;
+/// At most so many files of one store are looked for in processes' open files.
+const IDENTITIES_PER_TARGET: usize = 2048;
+
+/// What was done, not yet looked at again.
+pub struct Execution<F: Files> {
+    pub(crate) armed: ArmedPlan<F::Dir>,
+    pub(crate) steps: Vec<StepReport>,
+    pub(crate) quarantines: Vec<F::Quarantine>,
+    /// Which files the stores were, for finding who still holds one.
+    pub(crate) identities: Vec<Identity>,
+    /// Frozen and not ended: to be thawed once the stores are out of reach.
+    pub(crate) frozen: Vec<ProcessId>,
+    /// Ended, and still alive when the wait was over.
+    pub(crate) alive: Vec<ProcessId>,
+    /// Per keychain item, why it was not cleared.
+    pub(crate) item_errors: Vec<(Item, KeychainError)>,
+    pub(crate) remarks: Vec<String>,
+}
+
+impl<D: Clone + Send + Sync> ArmedPlan<D> {
+    /// Does what the plan says: the lock is asked for, the account's processes are frozen, its
+    /// keychain items cleared, the processes that hold a store ended, and every store renamed away
+    /// and unlinked.
+    ///
+    /// The demand must already be in the journal, or `remarks` say that it is not.
+    pub fn execute<F: Files<Dir = D>>(
+        self,
+        host: &Host<'_, F>,
+        remarks: Vec<String>,
+        earlier: Vec<StepReport>,
+    ) -> Execution<F> {
+        let recorder = Recorder::new(host.clock, host.observe, self.accepted_at, earlier);
+        let mut run = Run { host, recorder: &recorder, order: self.demand.txn.as_str() };
+        let mut done = Done { remarks, ..Done::default() };
+        run.ask_lock();
+        if self.plan.tier > Tier::Lock {
+            run.contain(&self.plan.stores, &self.plan.items, &mut done);
+        }
+        Execution {
+            steps: recorder.into_steps(),
+            armed: self,
+            quarantines: done.quarantines,
+            identities: done.identities,
+            frozen: done.frozen,
+            alive: done.alive,
+            item_errors: done.item_errors,
+            remarks: done.remarks,
+        }
+    }
+}
+
+/// What one pass of containment leaves behind.
+pub(crate) struct Done<Q> {
+    pub(crate) quarantines: Vec<Q>,
+    pub(crate) identities: Vec<Identity>,
+    pub(crate) frozen: Vec<ProcessId>,
+    pub(crate) alive: Vec<ProcessId>,
+    pub(crate) item_errors: Vec<(Item, KeychainError)>,
+    pub(crate) remarks: Vec<String>,
+}
+
+impl<Q> Default for Done<Q> {
+    fn default() -> Self {
+        Self {
+            quarantines: Vec::new(),
+            identities: Vec::new(),
+            frozen: Vec::new(),
+            alive: Vec::new(),
+            item_errors: Vec::new(),
+            remarks: Vec::new(),
+        }
+    }
+}
+
+/// One pass: the machine, the recorder, and the order's name for its quarantine.
+pub(crate) struct Run<'a, 'h, F: Files> {
+    pub(crate) host: &'a Host<'h, F>,
+    pub(crate) recorder: &'a Recorder<'h>,
+    pub(crate) order: &'a str,
+}
+
+impl<F: Files> Run<'_, '_, F> {
+    fn ask_lock(&mut self) {
+        self.recorder.step("lock", |errors| {
+            if let Err(error) = self.host.locker.lock() {
+                errors.push(error.to_string());
+            }
+        });
+    }
+
+    /// Freezes, clears and quarantines, in that order of urgency; unlinks when fenced.
+    fn contain(
+        &mut self,
+        stores: &[Store<F::Dir>],
+        items: &[Item],
+        done: &mut Done<F::Quarantine>,
+    ) {
+        let keep = self.keep();
+        done.frozen = self.freeze(&keep);
+        std::thread::scope(|scope| {
+            let keychain = (!items.is_empty()).then(|| {
+                let run = Run { host: self.host, recorder: self.recorder, order: self.order };
+                scope.spawn(move || run.clear_items(items))
+            });
+            self.fence(stores, &keep, done);
+            if let Some(keychain) = keychain {
+                match keychain.join() {
+                    Ok(errors) => done.item_errors = errors,
+                    Err(_) => done.remarks.push("clearing the keychain panicked".into()),
+                }
+            }
+        });
+        self.finish(stores, done);
+        self.recorder.reached(Outcome::Contained);
+    }
+
+    /// Ends the holders and renames the stores away. After this nothing surveyed is in reach.
+    fn fence(
+        &self,
+        stores: &[Store<F::Dir>],
+        keep: &BTreeSet<ProcessId>,
+        done: &mut Done<F::Quarantine>,
+    ) {
+        done.identities.extend(self.identify(stores));
+        let ended = self.end_holders(&done.identities, keep, &mut done.remarks);
+        self.quarantine(stores, done);
+        let fenced = JournalRecord::Fenced { at_ms: self.recorder.ms() };
+        self.recorder.reached(Outcome::Fenced);
+        done.alive.extend(self.await_gone(&ended));
+        done.frozen.retain(|process| !ended.contains(process));
+        if let Err(error) = self.host.journal.record(&fenced) {
+            done.remarks.push(error.to_string());
+        }
+    }
+
+    /// Contains stores that appeared after the survey: the same, without the freeze.
+    pub(crate) fn contain_again(&self, stores: &[Store<F::Dir>], done: &mut Done<F::Quarantine>) {
+        let keep = self.keep();
+        self.fence(stores, &keep, done);
+        self.finish(stores, done);
+    }
+
+    fn finish(&self, stores: &[Store<F::Dir>], done: &mut Done<F::Quarantine>) {
+        self.edit(stores);
+        self.unlink(&mut done.quarantines);
+    }
+
+    fn keep(&self) -> BTreeSet<ProcessId> {
+        self.recorder.step("keep-list", |errors| match self.host.processes.keep_list() {
+            Ok(keep) => keep.into_iter().collect(),
+            Err(error) => {
+                errors.push(error.to_string());
+                BTreeSet::new()
+            }
+        })
+    }
+
+    /// Stops every process of the account that is not kept; lists again until none is new.
+    fn freeze(&self, keep: &BTreeSet<ProcessId>) -> Vec<ProcessId> {
+        self.recorder.step("freeze", |errors| {
+            let mut frozen: BTreeSet<ProcessId> = BTreeSet::new();
+            for _ in 0..FREEZE_ROUNDS {
+                let listed = self.host.processes.list().unwrap_or_else(|error| {
+                    errors.push(error.to_string());
+                    Vec::new()
+                });
+                let fresh: Vec<ProcessId> = listed
+                    .into_iter()
+                    .filter(|process| !process.zombie && !keep.contains(&process.id))
+                    .map(|process| process.id)
+                    .filter(|id| !frozen.contains(id))
+                    .collect();
+                if fresh.is_empty() {
+                    break;
+                }
+                for process in fresh {
+                    match self.host.processes.freeze(&process) {
+                        Ok(()) => {}
+                        Err(error) => errors.push(format!("pid {}: {error}", process.pid)),
+                    }
+                    frozen.insert(process);
+                }
+            }
+            frozen.into_iter().collect()
+        })
+    }
+
+    fn clear_items(&self, items: &[Item]) -> Vec<(Item, KeychainError)> {
+        let Some(keychains) = self.host.keychains else { return Vec::new() };
+        self.recorder.step("keychain", |errors| {
+            let failed = items.iter().filter_map(|item| {
+                let error = keychains.clear(&item.item).err()?;
+                errors.push(format!("{}: {error}", item.rule));
+                Some((item.clone(), error))
+            });
+            failed.collect()
+        })
+    }
+
+    /// Which files the stores are, by inode.
+    fn identify(&self, stores: &[Store<F::Dir>]) -> Vec<Identity> {
+        self.recorder.step("identify", |errors| {
+            let mut all = Vec::new();
+            for target in stores.iter().flat_map(|store| &store.targets) {
+                all.push(target.entry().identity);
+                let (dir, entry) = (target.dir(), target.entry());
+                match self.host.files.identities(dir, entry, IDENTITIES_PER_TARGET) {
+                    Ok(identities) => all.extend(identities),
+                    Err(FilesError::NotFound) => {}
+                    Err(error) => errors.push(format!("{}: {error}", target.place())),
+                }
+            }
+            all.sort_unstable();
+            all.dedup();
+            all
+        })
+    }
+
+    /// Ends who holds a store, and what belongs to them: descendants from the same program.
+    fn end_holders(
+        &self,
+        identities: &[Identity],
+        keep: &BTreeSet<ProcessId>,
+        remarks: &mut Vec<String>,
+    ) -> Vec<ProcessId> {
+        self.recorder.step("end", |errors| {
+            let holders = self.host.processes.holders(identities).unwrap_or_else(|error| {
+                errors.push(error.to_string());
+                Vec::new()
+            });
+            let listed = self.host.processes.list().unwrap_or_default();
+            let held: BTreeSet<ProcessId> = holders.into_iter().map(|h| h.process).collect();
+            let family = with_descendants(&held, &listed);
+            let (spared, ended): (Vec<_>, Vec<_>) =
+                family.into_iter().partition(|process| keep.contains(process));
+            for process in spared.iter().filter(|process| held.contains(*process)) {
+                remarks.push(format!("pid {} holds a store and is on the keep-list", process.pid));
+            }
+            for process in &ended {
+                if let Err(error) = self.host.processes.end(process) {
+                    errors.push(format!("pid {}: {error}", process.pid));
+                }
+            }
+            ended
+        })
+    }
+
+    fn await_gone(&self, ended: &[ProcessId]) -> Vec<ProcessId> {
+        self.recorder.step("await-end", |errors| {
+            match self.host.processes.wait_gone(ended, GONE_WITHIN) {
+                Ok(alive) => {
+                    errors.extend(alive.iter().map(|p| format!("pid {} is still alive", p.pid)));
+                    alive
+                }
+                Err(error) => {
+                    errors.push(error.to_string());
+                    ended.to_vec()
+                }
+            }
+        })
+    }
+
+    /// Renames every removable store away; where no rename reaches, unlinks in place.
+    fn quarantine(&self, stores: &[Store<F::Dir>], done: &mut Done<F::Quarantine>) {
+        self.recorder.step("quarantine", |errors| {
+            let removable = stores.iter().filter(|store| store.action == Action::Remove);
+            let mut opened: Vec<(u64, Option<F::Quarantine>)> = Vec::new();
+            for target in removable.flat_map(|store| &store.targets) {
+                let at = self.quarantine_for(target, &mut opened, errors);
+                let place = opened.get(at).and_then(|(_, quarantine)| quarantine.as_ref());
+                if let Err(error) = self.put_away(target, place) {
+                    errors.push(format!("{}: {error}", target.place()));
+                }
+            }
+            done.quarantines.extend(opened.into_iter().filter_map(|(_, quarantine)| quarantine));
+        });
+    }
+
+    /// The index of the quarantine of the target's file system; opens it at first use.
+    fn quarantine_for(
+        &self,
+        target: &Target<F::Dir>,
+        opened: &mut Vec<(u64, Option<F::Quarantine>)>,
+        errors: &mut Vec<String>,
+    ) -> usize {
+        let dev = target.entry().identity.dev;
+        if let Some(at) = opened.iter().position(|(known, _)| *known == dev) {
+            return at;
+        }
+        let quarantine = match self.host.files.open_quarantine(target.dir(), self.order) {
+            Ok(quarantine) => Some(quarantine),
+            Err(error) => {
+                errors.push(format!("no quarantine, unlinking in place: {error}"));
+                None
+            }
+        };
+        opened.push((dev, quarantine));
+        opened.len() - 1
+    }
+
+    fn put_away(
+        &self,
+        target: &Target<F::Dir>,
+        quarantine: Option<&F::Quarantine>,
+    ) -> Result<(), FilesError> {
+        let (dir, entry) = (target.dir(), target.entry());
+        let moved = match quarantine {
+            Some(into) => self.host.files.quarantine(dir, entry, into, &quarantine_name(entry)),
+            None => Err(FilesError::OtherMount),
+        };
+        match moved {
+            Ok(()) | Err(FilesError::NotFound) => Ok(()),
+            Err(FilesError::OtherMount) => match self.host.files.erase(dir, entry) {
+                Ok(_) | Err(FilesError::NotFound) => Ok(()),
+                Err(error) => Err(error),
+            },
+            Err(error) => Err(error),
+        }
+    }
+
+    fn edit(&self, stores: &[Store<F::Dir>]) {
+        let edits: Vec<_> = stores
+            .iter()
+            .filter_map(|store| match &store.action {
+                Action::Edit(edit) => Some((edit, &store.targets)),
+                Action::Remove => None,
+            })
+            .collect();
+        if edits.is_empty() {
+            return;
+        }
+        self.recorder.step("edit", |errors| {
+            for (edit, targets) in edits {
+                for target in targets {
+                    match self.host.files.edit(target.dir(), target.entry(), edit) {
+                        Ok(_) | Err(FilesError::NotFound) => {}
+                        Err(error) => errors.push(format!("{}: {error}", target.place())),
+                    }
+                }
+            }
+        });
+    }
+
+    fn unlink(&self, quarantines: &mut Vec<F::Quarantine>) {
+        if quarantines.is_empty() {
+            return;
+        }
+        self.recorder.step("unlink", |errors| {
+            quarantines.retain(|quarantine| match self.host.files.empty_quarantine(quarantine) {
+                Ok(_) => false,
+                Err(error) => {
+                    errors.push(error.to_string());
+                    true
+                }
+            });
+        });
+    }
+
+    /// Lets everything that was frozen and not ended run on.
+    pub(crate) fn thaw(&self, frozen: &[ProcessId]) {
+        if frozen.is_empty() {
+            return;
+        }
+        self.recorder.step("thaw", |errors| {
+            for process in frozen {
+                if let Err(error) = self.host.processes.thaw(process) {
+                    errors.push(format!("pid {}: {error}", process.pid));
+                }
+            }
+        });
+    }
+}
+
+/// A name that no two entries of one quarantine share: the inode's number.
+fn quarantine_name(entry: &Entry) -> Name {
+    let text = format!("{:x}-{:x}", entry.identity.dev, entry.identity.ino);
+    // Hexadecimal digits and a hyphen are always a name.
+    Name::new(text.as_bytes()).unwrap_or_else(|| entry.name.clone())
+}
+
+/// `roots` and every descendant of theirs that runs a program from the same directory: a browser's
+/// helpers end with it, an editor started from a shell does not.
+fn with_descendants(roots: &BTreeSet<ProcessId>, listed: &[Process]) -> BTreeSet<ProcessId> {
+    let program_dir = |process: &Process| {
+        let cut = process.exe.iter().rposition(|byte| *byte == b'/').unwrap_or_default();
+        process.exe.get(..cut).map(<[u8]>::to_vec).unwrap_or_default()
+    };
+    let mut family = roots.clone();
+    loop {
+        let grown: Vec<ProcessId> = listed
+            .iter()
+            .filter(|child| !family.contains(&child.id) && !child.zombie)
+            .filter(|child| {
+                listed.iter().any(|parent| {
+                    parent.id.pid == child.parent
+                        && family.contains(&parent.id)
+                        && !child.exe.is_empty()
+                        && program_dir(parent) == program_dir(child)
+                })
+            })
+            .map(|child| child.id.clone())
+            .collect();
+        if grown.is_empty() {
+            return family;
+        }
+        family.extend(grown);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn process(pid: u32, parent: u32, exe: &str) -> Process {
+        Process {
+            id: ProcessId { pid, start: 1 },
+            parent,
+            uid: 1000,
+            exe: exe.as_bytes().to_vec(),
+            exe_root_owned: true,
+            comm: String::new(),
+            args: Vec::new(),
+            env: BTreeMap::new(),
+            zombie: false,
+        }
+    }
+
+    #[test]
+    fn ends_a_browsers_helpers_and_spares_a_shells_children() {
+        let listed = [
+            process(10, 1, "/usr/lib/chromium/chromium"),
+            process(11, 10, "/usr/lib/chromium/chromium"),
+            process(12, 11, "/usr/lib/chromium/crashpad"),
+            process(20, 1, "/usr/bin/bash"),
+            process(21, 20, "/opt/editor/editor"),
+        ];
+        let roots = [10, 20].map(|pid| ProcessId { pid, start: 1 }).into_iter().collect();
+        let pids: Vec<u32> = with_descendants(&roots, &listed).iter().map(|p| p.pid).collect();
+        assert_eq!(pids, [10, 11, 12, 20]);
+    }
+}
