@@ -5,6 +5,7 @@
 
 pub mod browser;
 pub mod desktop;
+pub mod house;
 pub mod keyring;
 pub mod people;
 pub mod planted;
@@ -12,3 +13,4 @@ pub mod process;
 pub mod site;
 pub mod typist;
 pub mod waiting;
+pub mod window;

@@ -1,0 +1,252 @@
+//! Hub, warden and agent, really running, each as the user that it should have.
+//!
+//! It refuses the machine's own places: sockets, state and settings are in the throwaway ground.
+
+mod admin;
+mod programs;
+
+use std::net::TcpListener;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use exeunt_domain::receipt::Mode;
+use rustix::process::Signal;
+
+use crate::people::{Ground, Person, is_root};
+use crate::process::{self, Started};
+use crate::waiting;
+
+pub use admin::Admin;
+pub use programs::Programs;
+
+/// The subject of every session in the house.
+pub const SUBJECT: &str = "alice";
+
+const START_LIMIT: Duration = Duration::from_secs(20);
+const END_LIMIT: Duration = Duration::from_secs(10);
+
+/// A hub, a warden and an agent around one person's home.
+#[derive(Debug)]
+pub struct House {
+    /// Whose home it is.
+    pub alice: Person,
+    /// Root warden, or user mode.
+    pub mode: Mode,
+    /// Where the sockets are.
+    pub runtime: PathBuf,
+    /// The built programs.
+    pub programs: Programs,
+    agent_user: Person,
+    hub_user: Person,
+    settings: PathBuf,
+    warden_state: PathBuf,
+    hub_port: u16,
+    warden: Option<Started>,
+    agent: Option<Started>,
+    hub: Option<Started>,
+    /// The throwaway directory; last, for what is in it must end first.
+    pub ground: Ground,
+}
+
+impl House {
+    /// Starts all three and leaves the device unenrolled.
+    ///
+    /// # Errors
+    /// A program is missing or ended early; the message has its log.
+    pub fn open(ground: Ground) -> Result<Self> {
+        let programs = Programs::install(&ground)?;
+        let mode = if is_root() { Mode::Installed } else { Mode::User };
+        let alice = ground.person("alice")?;
+        let agent_user = ground.person("agent")?;
+        let hub_user = ground.person("hub")?;
+        let runtime = ground.dir("sockets", 0o755)?;
+        if is_root() {
+            // The agent makes its socket here, and the sticky bit keeps it off the warden's.
+            chown(&runtime, Some(0), Some(agent_user.gid))?;
+            std::fs::set_permissions(&runtime, std::fs::Permissions::from_mode(0o1775))?;
+        }
+        let warden_state = ground.dir("warden", 0o700)?;
+        let settings = ground.path().join("warden.toml");
+        let agent_name = &agent_user.name;
+        let text = format!("subject_fixed = \"{SUBJECT}\"\nagent_user = \"{agent_name}\"\n");
+        std::fs::write(&settings, text)?;
+        let hub_port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        let mut house = Self {
+            alice,
+            mode,
+            runtime,
+            programs,
+            agent_user,
+            hub_user,
+            settings,
+            warden_state,
+            hub_port,
+            warden: None,
+            agent: None,
+            hub: None,
+            ground,
+        };
+        house.start_hub()?;
+        house.start_agent()?;
+        house.start_warden()?;
+        Ok(house)
+    }
+
+    /// Enrols the device under `name` with a one-time token, and waits until the hub knows it.
+    ///
+    /// # Errors
+    /// The hub gave no token or the device did not take it.
+    pub fn enrol(&self, name: &str) -> Result<()> {
+        let token = self.admin()?.device_token(name)?;
+        let mut enrol = self.command(&self.programs.cli);
+        enrol.args(["enroll", "--token", &token]);
+        process::output(&mut enrol).map(drop)
+    }
+
+    /// A command given by whoever runs this, for the sockets of this house.
+    #[must_use]
+    pub fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env_clear()
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
+            .env("HOME", self.ground.path())
+            .env(process::MARK, self.ground.mark())
+            .env("EXEUNT_RUNTIME_DIR", &self.runtime)
+            .env("EXEUNT_HUB", self.hub_url())
+            .stdin(std::process::Stdio::null());
+        command
+    }
+
+    /// The hub's address.
+    #[must_use]
+    pub fn hub_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.hub_port)
+    }
+
+    /// An operator's way into the hub.
+    ///
+    /// # Errors
+    /// The hub's first token cannot be read.
+    pub fn admin(&self) -> Result<Admin> {
+        let token = self.hub_data().join("admin-token");
+        let token = std::fs::read_to_string(&token)
+            .with_context(|| format!("reading {}", token.display()))?;
+        Admin::new(&self.hub_url(), token.trim())
+    }
+
+    /// Starts the hub, on the port that it had before.
+    ///
+    /// # Errors
+    /// It ended early or does not listen.
+    pub fn start_hub(&mut self) -> Result<()> {
+        let mut hub = self.hub_user.command(&self.programs.hub);
+        hub.args(["serve", "--data"]).arg(self.hub_data());
+        hub.args(["--listen", &format!("127.0.0.1:{}", self.hub_port)]);
+        let hub = Started::start("exeunt-hub", &mut hub, &self.log("hub"))?;
+        let port = self.hub_port;
+        self.hub = Some(ready("the hub", hub, || {
+            std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
+        })?);
+        Ok(())
+    }
+
+    /// Starts the agent.
+    ///
+    /// # Errors
+    /// It ended early or does not listen.
+    pub fn start_agent(&mut self) -> Result<()> {
+        let mut agent = self.agent_user.command(&self.programs.agent);
+        agent.arg("serve").arg("--runtime-dir").arg(&self.runtime);
+        agent.arg("--state-dir").arg(self.agent_user.home.join("state"));
+        let agent = Started::start("exeunt-agent", &mut agent, &self.log("agent"))?;
+        let socket = self.runtime.join("agent.sock");
+        self.agent = Some(ready("the agent", agent, || UnixStream::connect(&socket).is_ok())?);
+        Ok(())
+    }
+
+    /// Starts the warden: as root for the whole machine, else for the one home.
+    ///
+    /// # Errors
+    /// It ended early or does not listen.
+    pub fn start_warden(&mut self) -> Result<()> {
+        let mut warden = match self.mode {
+            Mode::Installed => self.command(&self.programs.warden),
+            Mode::User => self.alice.command(&self.programs.warden),
+        };
+        warden.arg("serve").arg("--runtime-dir").arg(&self.runtime);
+        warden.arg("--state-dir").arg(&self.warden_state).arg("--config").arg(&self.settings);
+        if self.mode == Mode::User {
+            warden.arg("--user-mode").arg("--home").arg(&self.alice.home);
+        }
+        let warden = Started::start("exeunt-warden", &mut warden, &self.log("warden"))?;
+        let socket = self.runtime.join("warden.sock");
+        self.warden = Some(ready("the warden", warden, || UnixStream::connect(&socket).is_ok())?);
+        Ok(())
+    }
+
+    /// Ends the hub with `signal`.
+    ///
+    /// # Errors
+    /// It does not end.
+    pub fn stop_hub(&mut self, signal: Signal) -> Result<()> {
+        stop(&mut self.hub, signal)
+    }
+
+    /// Ends the agent with `signal`.
+    ///
+    /// # Errors
+    /// It does not end.
+    pub fn stop_agent(&mut self, signal: Signal) -> Result<()> {
+        stop(&mut self.agent, signal)
+    }
+
+    /// Ends the warden with `signal`.
+    ///
+    /// # Errors
+    /// It does not end.
+    pub fn stop_warden(&mut self, signal: Signal) -> Result<()> {
+        stop(&mut self.warden, signal)
+    }
+
+    /// Process ids of warden and agent, while they run.
+    #[must_use]
+    pub fn ids(&self) -> (Option<u32>, Option<u32>) {
+        (self.warden.as_ref().map(Started::id), self.agent.as_ref().map(Started::id))
+    }
+
+    /// What the three wrote, for a failing test's message.
+    #[must_use]
+    pub fn logs(&self) -> String {
+        let log = |name: &str| std::fs::read_to_string(self.log(name)).unwrap_or_default();
+        format!("hub:\n{}\nagent:\n{}\nwarden:\n{}", log("hub"), log("agent"), log("warden"))
+    }
+
+    /// The hub's directory.
+    #[must_use]
+    pub fn hub_data(&self) -> PathBuf {
+        self.hub_user.home.join("data")
+    }
+
+    fn log(&self, name: &str) -> PathBuf {
+        self.ground.path().join(format!("{name}.log"))
+    }
+}
+
+fn ready(what: &str, mut started: Started, listens: impl Fn() -> bool) -> Result<Started> {
+    waiting::until(&format!("the start of {what}"), START_LIMIT, || {
+        anyhow::ensure!(started.is_running()?, "{what} ended:\n{}", started.log());
+        Ok(listens().then_some(()))
+    })
+    .with_context(|| started.log())?;
+    Ok(started)
+}
+
+fn stop(running: &mut Option<Started>, signal: Signal) -> Result<()> {
+    let mut running = running.take().context("it does not run")?;
+    running.end(signal, END_LIMIT).map(drop)
+}

@@ -1,0 +1,159 @@
+//! An operator's calls to the hub.
+//!
+//! It refuses to know the store: it asks what an operator may ask, over HTTP.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use exeunt_api::{
+    AuditEntry, AuditVerdict, DeviceList, DeviceTokenRequest, DeviceTokenResponse, ReceiptRecord,
+    ServiceRequest, ServiceResponse, SessionList, SignOutRequest, SignOutResponse, TxnState, path,
+};
+use exeunt_domain::{DeviceId, Txn};
+use reqwest::blocking::{Client, RequestBuilder};
+use serde::de::DeserializeOwned;
+
+use crate::waiting;
+
+/// An operator with a token.
+#[derive(Debug)]
+pub struct Admin {
+    client: Client,
+    url: String,
+    token: String,
+}
+
+impl Admin {
+    /// For the hub at `url`.
+    ///
+    /// # Errors
+    /// No client could be made.
+    pub fn new(url: &str, token: &str) -> Result<Self> {
+        let client = Client::builder().timeout(Duration::from_secs(60)).build()?;
+        Ok(Self { client, url: url.to_owned(), token: token.to_owned() })
+    }
+
+    /// The token itself, for the environment of `exeunt admin`.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// A one-time enrolment token.
+    ///
+    /// # Errors
+    /// The hub refused or did not answer; so for every other call.
+    pub fn device_token(&self, name: &str) -> Result<String> {
+        let request = DeviceTokenRequest { name: Some(DeviceId::parse(name)?), ttl_s: None };
+        let answer: DeviceTokenResponse = self.post(path::DEVICE_TOKENS, &request)?;
+        Ok(answer.token)
+    }
+
+    /// Credentials for a relying service.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn service(&self, name: &str, aud: &str) -> Result<ServiceResponse> {
+        let request = ServiceRequest { name: name.to_owned(), aud: aud.to_owned() };
+        self.post(path::SERVICES, &request)
+    }
+
+    /// Enrolled devices.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn devices(&self) -> Result<DeviceList> {
+        self.get(path::DEVICES)
+    }
+
+    /// The sessions of `subject`.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn sessions(&self, subject: &str) -> Result<SessionList> {
+        self.get(&format!("{}?subject={subject}", path::SESSIONS))
+    }
+
+    /// Signs `subject` out everywhere, as an operator.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn sign_out(&self, subject: &str) -> Result<SignOutResponse> {
+        let request = SignOutRequest {
+            subject: subject.to_owned(),
+            tier: None,
+            reason: Some("a test".to_owned()),
+            preview: false,
+            idempotency_key: None,
+            device: None,
+            digest: None,
+        };
+        self.post(path::SIGN_OUT, &request)
+    }
+
+    /// How a transaction stands.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn txn(&self, txn: &Txn) -> Result<TxnState> {
+        self.get(&path::txn(txn))
+    }
+
+    /// Waits until every target of a transaction is as far as it can be.
+    ///
+    /// # Errors
+    /// It is not within `limit`.
+    pub fn final_txn(&self, txn: &Txn, limit: Duration) -> Result<TxnState> {
+        let mut last = None;
+        waiting::until("the end of the transaction", limit, || {
+            let state = self.txn(txn)?;
+            last = Some(format!("{state:?}"));
+            Ok(state.is_final().then_some(state))
+        })
+        .with_context(|| last.unwrap_or_default())
+    }
+
+    /// The receipts of a transaction.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn receipts(&self, txn: &Txn) -> Result<Vec<ReceiptRecord>> {
+        self.get(&path::receipts(txn))
+    }
+
+    /// The whole audit log.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn audit(&self) -> Result<Vec<AuditEntry>> {
+        let address = format!("{}{}?after=0&limit=1000", self.url, path::AUDIT);
+        let text = self.send(self.client.get(address))?.text()?;
+        text.lines().map(|line| serde_json::from_str(line).context("an audit line")).collect()
+    }
+
+    /// Whether the audit log is whole.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn audit_verdict(&self) -> Result<AuditVerdict> {
+        self.get(path::AUDIT_VERIFY)
+    }
+
+    fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        let request = self.client.get(format!("{}{path}", self.url));
+        self.send(request)?.json().with_context(|| format!("the answer of {path}"))
+    }
+
+    fn post<T: DeserializeOwned>(&self, path: &str, body: &impl serde::Serialize) -> Result<T> {
+        let request = self.client.post(format!("{}{path}", self.url)).json(body);
+        self.send(request)?.json().with_context(|| format!("the answer of {path}"))
+    }
+
+    fn send(&self, request: RequestBuilder) -> Result<reqwest::blocking::Response> {
+        let answer = request.bearer_auth(&self.token).send()?;
+        if !answer.status().is_success() {
+            bail!("the hub answered {}: {}", answer.status(), answer.text()?);
+        }
+        Ok(answer)
+    }
+}
