@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::builtin::{FILES, PROTECTED, PROTECTED_TEXT};
 use crate::coverage;
 use crate::entry::App;
-use crate::error::{CatalogueError, Location};
+use crate::error::CatalogueError;
 use crate::protected::Protected;
 use crate::resolve::{Family, Resolved, Source, apps, families, shape};
 use crate::schema::{RawFile, RawProtected};
@@ -120,29 +120,30 @@ impl Catalogue {
             }
         }
         if origin == Origin::Builtin {
-            for (app, _) in &added {
-                self.protected.add_profiles_of(app);
+            for resolved in &added {
+                self.protected.add_profiles_of(&resolved.app);
             }
         }
-        for (app, at) in &added {
-            judge(&self.protected, origin, app, at, mistakes);
+        for resolved in &added {
+            judge(&self.protected, origin, resolved, mistakes);
         }
-        self.apps.extend(added.into_iter().map(|(app, _)| app));
+        self.apps.extend(added.into_iter().map(|resolved| resolved.app));
         self.hash = coverage::hash(&self.apps, &self.protected);
         self
     }
 
     fn admit(
         &self,
-        Resolved { app, at }: Resolved,
-        added: &mut Vec<(App, Location)>,
+        resolved: Resolved,
+        added: &mut Vec<Resolved>,
         mistakes: &mut Vec<CatalogueError>,
     ) {
-        let known = self.apps.iter().chain(added.iter().map(|(app, _)| app));
-        if known.into_iter().any(|other| other.id == app.id) {
-            mistakes.push(CatalogueError::Taken { at, id: app.id.to_string() });
+        let id = &resolved.app.id;
+        let known = self.apps.iter().chain(added.iter().map(|other| &other.app));
+        if known.into_iter().any(|other| other.id == *id) {
+            mistakes.push(CatalogueError::Taken { at: resolved.at(), id: id.to_string() });
         } else {
-            added.push((app, at));
+            added.push(resolved);
         }
     }
 }
@@ -166,13 +167,17 @@ fn compiled_in_protected() -> Result<Protected, CatalogueError> {
 fn judge(
     protected: &Protected,
     origin: Origin,
-    app: &App,
-    at: &Location,
+    resolved: &Resolved,
     mistakes: &mut Vec<CatalogueError>,
 ) {
-    for (path, reason) in app.trespasses(protected) {
-        let (at, app) = (at.clone(), app.id.to_string());
-        mistakes.push(CatalogueError::Protected { at, app, path, reason });
+    let app = &resolved.app;
+    for trespass in app.trespasses(protected) {
+        mistakes.push(CatalogueError::Protected {
+            at: resolved.store_at(&trespass.rule),
+            app: app.id.to_string(),
+            path: trespass.path,
+            reason: trespass.reason,
+        });
     }
     let failures = match origin {
         Origin::Builtin => Vec::new(),
@@ -180,7 +185,7 @@ fn judge(
     };
     for failure in failures {
         mistakes.push(CatalogueError::Rule {
-            at: at.clone(),
+            at: resolved.store_at(&failure.store),
             mistake: format!("an example does not hold: {failure}"),
             remedy: "correct the example or the rule",
         });

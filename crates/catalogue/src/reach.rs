@@ -2,7 +2,8 @@
 //! It refuses to say what is really there: whether a directory is a profile is seen on the disk.
 
 use crate::entry::{Action, App, Layout, StoreRule, Within};
-use crate::glob::Glob;
+use crate::glob::{Glob, RelGlob};
+use crate::ids::StoreId;
 use crate::place::{Place, Platform};
 use crate::protected::Protected;
 
@@ -37,40 +38,55 @@ impl App {
         self.stores.iter().filter(reaches).collect::<Vec<_>>().into_iter()
     }
 
-    /// Each removal that could reach a protected place: the path as written, and the reason.
-    pub(crate) fn trespasses(&self, protected: &Protected) -> Vec<(String, String)> {
+    /// Each removal that could reach a protected place.
+    pub(crate) fn trespasses(&self, protected: &Protected) -> Vec<Trespass> {
         let mut found = Vec::new();
-        for path in self.removals().flat_map(|rule| &rule.paths) {
+        for (rule, path) in self.removals() {
             if let Some(reason) = protected.named(path.components()) {
-                found.push((path.to_string(), reason.to_owned()));
+                found.push(Trespass::new(rule, path.to_string(), reason));
             }
         }
         for platform in Platform::ALL {
             for within in [Within::Profile, Within::Root, Within::Cache] {
                 for start in Start::all(self, platform, within, Profiles::Usual) {
                     let near = protected.near(platform, &start.0);
-                    let rules = self.removals().filter(|rule| rule.within == within);
-                    for path in rules.flat_map(|rule| &rule.paths) {
+                    for (rule, path) in self.removals().filter(|(rule, _)| rule.within == within) {
                         if let Some(reason) = near.forbids(path.components()) {
-                            found.push((format!("{}/{path}", start.text()), reason.to_owned()));
+                            let path = format!("{}/{path}", start.text());
+                            found.push(Trespass::new(rule, path, reason));
                         }
                     }
                 }
             }
             let near = protected.near(platform, &[]);
-            for place in self.removals().flat_map(|rule| rule.at(platform)) {
-                let path = from_home(place, platform);
-                if let Some(reason) = protected.named(&path).or_else(|| near.forbids(&path)) {
-                    found.push((place.to_string(), reason.to_owned()));
+            for rule in self.stores.iter().filter(|rule| rule.action == Action::Remove) {
+                for place in rule.at(platform) {
+                    let path = from_home(place, platform);
+                    if let Some(reason) = protected.named(&path).or_else(|| near.forbids(&path)) {
+                        found.push(Trespass::new(rule, place.to_string(), reason));
+                    }
                 }
             }
         }
-        found.dedup();
         found
     }
 
-    fn removals(&self) -> impl Iterator<Item = &StoreRule> {
-        self.stores.iter().filter(|rule| rule.action == Action::Remove)
+    fn removals(&self) -> impl Iterator<Item = (&StoreRule, &RelGlob)> {
+        let rules = self.stores.iter().filter(|rule| rule.action == Action::Remove);
+        rules.flat_map(|rule| rule.paths.iter().map(move |path| (rule, path)))
+    }
+}
+
+/// A removal that could reach a protected place.
+pub(crate) struct Trespass {
+    pub(crate) rule: StoreId,
+    pub(crate) path: String,
+    pub(crate) reason: String,
+}
+
+impl Trespass {
+    fn new(rule: &StoreRule, path: String, reason: &str) -> Self {
+        Self { rule: rule.id.clone(), path, reason: reason.to_owned() }
     }
 }
 

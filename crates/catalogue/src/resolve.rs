@@ -29,10 +29,23 @@ pub(crate) struct Family {
     stores: Vec<StoreRule>,
 }
 
-/// An app, and where in its file each of its own rules stands.
+/// An app, and where in its file it and each of its own stores stand.
 pub(crate) struct Resolved {
     pub(crate) app: App,
-    pub(crate) at: Location,
+    at: Location,
+    stores: BTreeMap<String, Location>,
+}
+
+impl Resolved {
+    /// Where the app's id stands.
+    pub(crate) fn at(&self) -> Location {
+        self.at.clone()
+    }
+
+    /// Where a store's id stands; an inherited one is where the app is.
+    pub(crate) fn store_at(&self, id: &StoreId) -> Location {
+        self.stores.get(id.as_str()).unwrap_or(&self.at).clone()
+    }
 }
 
 /// Takes one text as the catalogue's shape.
@@ -124,7 +137,11 @@ pub(crate) fn apps(
     let mut resolved = Vec::new();
     for raw in &file.app {
         match app(source, raw, families, mistakes) {
-            Ok(app) => resolved.push(Resolved { app, at: source.at(&raw.id) }),
+            Ok(app) => {
+                let stores = raw.store.iter().map(|store| &store.id);
+                let stores = stores.map(|id| (id.get_ref().clone(), source.at(id))).collect();
+                resolved.push(Resolved { app, at: source.at(&raw.id), stores });
+            }
             Err(mistake) => mistakes.push(mistake),
         }
     }

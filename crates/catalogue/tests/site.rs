@@ -79,6 +79,15 @@ fn names_line_column_and_mistake_of_an_unknown_key() {
 }
 
 #[test]
+fn points_at_the_store_whose_example_fails() {
+    let message = mistake(&with("settings.json", "token.json")).to_string();
+    assert!(
+        message.starts_with("site.toml:10:6: an example does not hold: acme/token"),
+        "{message}"
+    );
+}
+
+#[test]
 fn refuses_what_the_format_does_not_have() {
     for (from, to, word) in [
         ("id = \"token\"", "id = \"token\"\ncommand = \"rm\"", "unknown field `command`"),
