@@ -1,27 +1,31 @@
-//! The write-ahead journal of orders, as a file of framed records in space that is taken early.
+//! A write-ahead journal, as a file of framed records in space that is taken early.
 //!
 //! It refuses to call a record durable before the disk says so, and to append to a corrupt file.
 //!
 //! A frame is the payload's length, the CRC-32 of the payload (both 32-bit little-endian), and the
-//! payload: one [`JournalRecord`] as JSON. Zeros follow the last frame.
+//! payload: the records that became durable together, as a JSON array. Zeros follow the last frame.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
+use std::marker::PhantomData;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use exeunt_engine::ports::{Journal, JournalError, JournalRecord};
+use exeunt_engine::ports::JournalError;
 use rustix::fs::{FallocateFlags, OFlags, fallocate};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 const HEADER: usize = 8;
 /// Largest journal that is read back, in bytes.
 const LIMIT: u64 = 256 << 20;
 
-/// A journal in one file.
+/// A journal of records of one type, in one file.
 #[derive(Debug)]
-pub struct FileJournal {
+pub struct FileJournal<T> {
     state: Mutex<State>,
+    records: PhantomData<fn(T)>,
 }
 
 #[derive(Debug)]
@@ -33,9 +37,9 @@ struct State {
 
 /// What a journal held when it was opened.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Replay {
+pub struct Replay<T> {
     /// Its records, oldest first.
-    pub records: Vec<JournalRecord>,
+    pub records: Vec<T>,
     /// How it ended.
     pub end: ReplayEnd,
 }
@@ -48,20 +52,20 @@ pub enum ReplayEnd {
     /// In the middle of the last record, which never became durable; it is written over.
     Torn,
     /// A record was changed, and others stand behind it. Nothing is appended until
-    /// [`FileJournal::reset`].
+    /// [`FileJournal::rewrite`].
     Corrupt {
         /// Where the record begins, in bytes.
         at: u64,
     },
 }
 
-impl FileJournal {
+impl<T: Serialize + DeserializeOwned> FileJournal<T> {
     /// Opens or makes a journal with room for `capacity` bytes, readable by its owner only, and
     /// reads back what it holds.
     ///
     /// # Errors
     /// [`JournalError`] when the file cannot be made, read, or given that much room.
-    pub fn open(path: &Path, capacity: u64) -> Result<(Self, Replay), JournalError> {
+    pub fn open(path: &Path, capacity: u64) -> Result<(Self, Replay<T>), JournalError> {
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -80,47 +84,70 @@ impl FileJournal {
         }
         file.sync_all()?;
         let corrupt = matches!(replay.end, ReplayEnd::Corrupt { .. });
-        Ok((Self { state: Mutex::new(State { file, end, corrupt }) }, replay))
+        Ok((Self::over(file, end, corrupt), replay))
     }
 
-    /// Forgets every record, keeping the room: what was journalled is closed.
+    /// Replaces the journal at `path` by one that holds only `records`, atomically.
     ///
     /// # Errors
-    /// [`JournalError`] when the file cannot be written.
-    pub fn reset(&self) -> Result<(), JournalError> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let size = state.file.metadata()?.len();
-        zero(&state.file, 0, size)?;
-        state.file.sync_data()?;
-        state.end = 0;
-        state.corrupt = false;
-        Ok(())
+    /// [`JournalError`]; the old journal is as it was.
+    pub fn rewrite(path: &Path, capacity: u64, records: &[T]) -> Result<Self, JournalError> {
+        let fresh = path.with_extension("new");
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+            .open(&fresh)?;
+        reserve(&file, capacity)?;
+        let journal = Self::over(file, 0, false);
+        journal.record_all(records)?;
+        #[expect(clippy::disallowed_methods, reason = "our own journal, never a user's file")]
+        std::fs::rename(&fresh, path)?;
+        if let Some(dir) = path.parent() {
+            File::open(dir)?.sync_all()?;
+        }
+        Ok(journal)
     }
-}
 
-impl Journal for FileJournal {
-    fn record(&self, record: &JournalRecord) -> Result<(), JournalError> {
-        let frame = frame(record)?;
+    fn over(file: File, end: u64, corrupt: bool) -> Self {
+        Self { state: Mutex::new(State { file, end, corrupt }), records: PhantomData }
+    }
+
+    /// Makes `records` durable together, with one fsync, before it returns.
+    ///
+    /// # Errors
+    /// [`JournalError`]; none of them is in the journal.
+    pub fn record_all(&self, records: &[T]) -> Result<(), JournalError> {
+        let frame = frame(records)?;
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.corrupt {
             return Err(JournalError(io::Error::from(io::ErrorKind::InvalidData)));
         }
-        state.file.write_all_at(&frame, state.end)?;
-        state.file.sync_data()?;
-        state.end += u64::try_from(frame.len()).map_err(io::Error::other)?;
+        let end = state.end + u64::try_from(frame.len()).map_err(io::Error::other)?;
+        let written =
+            state.file.write_all_at(&frame, state.end).and_then(|()| state.file.sync_data());
+        if let Err(error) = written {
+            // What half arrived is no record: put the zeros back, where the disk still lets us.
+            let _still_torn = zero(&state.file, state.end, end);
+            return Err(error.into());
+        }
+        state.end = end;
         Ok(())
     }
 }
 
-fn frame(record: &JournalRecord) -> io::Result<Vec<u8>> {
-    let payload = serde_json::to_vec(record)?;
+fn frame<T: Serialize>(records: &[T]) -> io::Result<Vec<u8>> {
+    let payload = serde_json::to_vec(records)?;
     let length = u32::try_from(payload.len()).map_err(io::Error::other)?;
     let sum = crc32fast::hash(&payload);
     Ok([&length.to_le_bytes(), &sum.to_le_bytes(), payload.as_slice()].concat())
 }
 
 /// Reads frames until the zeros, and says where the next one goes.
-fn replay(bytes: &[u8]) -> (Replay, u64) {
+fn replay<T: DeserializeOwned>(bytes: &[u8]) -> (Replay<T>, u64) {
     let mut records = Vec::new();
     let mut at = 0;
     let end = loop {
@@ -128,20 +155,20 @@ fn replay(bytes: &[u8]) -> (Replay, u64) {
         if rest.iter().all(|&b| b == 0) {
             break ReplayEnd::Clean;
         }
-        let Some((record, length)) = whole_frame(rest) else {
+        let Some((together, length)) = whole_frame::<T>(rest) else {
             break broken(rest, at);
         };
-        records.push(record);
+        records.extend(together);
         at += length;
     };
     (Replay { records, end }, u64::try_from(at).unwrap_or(u64::MAX))
 }
 
-fn whole_frame(bytes: &[u8]) -> Option<(JournalRecord, usize)> {
+fn whole_frame<T: DeserializeOwned>(bytes: &[u8]) -> Option<(Vec<T>, usize)> {
     let (length, sum) = header(bytes)?;
     let payload = bytes.get(HEADER..HEADER.checked_add(length)?)?;
-    let record = serde_json::from_slice(payload).ok()?;
-    (crc32fast::hash(payload) == sum).then_some((record, HEADER + length))
+    let records = serde_json::from_slice(payload).ok()?;
+    (crc32fast::hash(payload) == sum).then_some((records, HEADER + length))
 }
 
 fn header(bytes: &[u8]) -> Option<(usize, u32)> {

@@ -21,7 +21,7 @@ pub struct Peer {
 /// The kernel would not say who is there.
 #[derive(Debug, thiserror::Error)]
 #[error("the kernel does not say who is at the other end: {0}")]
-pub struct PeerError(#[from] std::io::Error);
+pub struct PeerError(#[from] pub std::io::Error);
 
 impl Peer {
     /// Asks the kernel who connected `stream` (socket(7), `SO_PEERCRED`).

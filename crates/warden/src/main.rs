@@ -1,2 +1,98 @@
-//! exeunt-warden: verifies orders, contains, looks again, signs.
-fn main() {}
+//! `exeunt-warden`: verifies orders, contains, looks again, signs.
+//!
+//! It refuses the network: no HTTP or TLS is linked, and a filter closes every socket but local
+//! ones.
+
+mod answer;
+mod config;
+mod confine;
+mod contain;
+mod enrol;
+mod event;
+mod ledger;
+mod machine;
+mod once;
+mod order;
+mod permit;
+mod running;
+mod serve;
+mod show;
+mod warden;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+/// Where an installed warden keeps its journal, key and quarantine.
+pub(crate) const INSTALLED_STATE: &str = "/var/lib/exeunt";
+
+/// The part of Exeunt that can delete, and has no network.
+#[derive(Debug, Parser)]
+#[command(name = "exeunt-warden", version, about, after_help = EXAMPLES)]
+struct Cli {
+    /// How log lines look.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, global = true)]
+    log_format: LogFormat,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  exeunt-warden serve                              serve this machine (as root) or this user
+  exeunt-warden once --home /srv/guest --survey    list what is there, touch nothing
+  exeunt-warden once --home /srv/guest --json      sign that home out, print the receipt";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve until told to stop.
+    Serve(serve::Serve),
+    /// Contain one home, once, with no service and no hub.
+    Once(once::Once),
+    /// Install the filter and say which ways to the network are open: none should be.
+    ProbeNetwork,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log_to_stderr(cli.log_format);
+    let ended = match &cli.command {
+        Command::Serve(serve) => serve::run(serve).map(|()| 0),
+        Command::Once(once) => once::run(once),
+        Command::ProbeNetwork => probe_network(),
+    };
+    match ended {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("exeunt-warden: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn probe_network() -> anyhow::Result<u8> {
+    confine::drop_network()?;
+    let open = confine::open_doors();
+    if open.is_empty() {
+        println!("no way to the network is open");
+        return Ok(0);
+    }
+    println!("open: {}", open.join(", "));
+    Ok(1)
+}
+
+fn log_to_stderr(format: LogFormat) {
+    let filter = EnvFilter::try_from_env("EXEUNT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => lines.with_ansi(false).init(),
+        LogFormat::Json => lines.json().init(),
+    }
+}

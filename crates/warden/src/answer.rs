@@ -1,0 +1,354 @@
+//! What the warden answers to each message, once its sender was judged.
+//!
+//! It refuses to speak of one user's sessions, stores or receipts to another.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use exeunt_domain::order::{Demand, ENROLLED_EVENT};
+use exeunt_domain::receipt::LockReport;
+use exeunt_domain::{Authority, Jti, Proof, Tier};
+use exeunt_engine::ports::{Clock as _, LockState};
+use exeunt_engine::{Plan, Survey};
+use exeunt_host::clock::SystemClock;
+use exeunt_ipc::message::{Failure, ReceiptLine, WardenAnswer, WardenRequest, WardenStatus};
+use exeunt_ssf::read_unverified;
+
+use crate::enrol::console_name;
+use crate::event::Event;
+use crate::machine::Machine;
+use crate::once::NoJournal;
+use crate::warden::Warden;
+
+/// How long the agent's wait for uplinks is held.
+const UPLINK_WITHIN: Duration = Duration::from_secs(30);
+/// How many SETs one uplink answer carries.
+const UPLINK_BATCH: usize = 64;
+/// How long a lock gets to be proved.
+const LOCKED_WITHIN: Duration = Duration::from_secs(3);
+
+/// Who asks, as the kernel vouches for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caller {
+    pub(crate) uid: u32,
+    pub(crate) pid: u32,
+}
+
+/// One answer, or one now and more to come.
+pub(crate) enum Answers {
+    One(Box<WardenAnswer>),
+    Many(mpsc::Receiver<WardenAnswer>),
+}
+
+/// Answers a request whose sender was judged.
+#[expect(clippy::wildcard_enum_match_arm, reason = "every other request has one answer")]
+pub(crate) fn answer(warden: &Arc<Warden>, caller: Caller, request: WardenRequest) -> Answers {
+    let answered = match request {
+        WardenRequest::SignOutEverywhere { reason, surface, digest: _ } => {
+            return many(warden, caller, |warden| warden.sign_out(caller, &surface, reason));
+        }
+        WardenRequest::Close { tier, reason, surface } => {
+            return many(warden, caller, |warden| warden.close_for(caller, tier, &surface, reason));
+        }
+        WardenRequest::Follow { txn } => return many(warden, caller, |_| Ok(txn)),
+        other => warden.one(caller, other),
+    };
+    Answers::One(Box::new(answered.unwrap_or_else(WardenAnswer::Failed)))
+}
+
+fn many(
+    warden: &Arc<Warden>,
+    caller: Caller,
+    start: impl FnOnce(&Arc<Warden>) -> Result<exeunt_domain::Txn, Failure>,
+) -> Answers {
+    let followed = start(warden).and_then(|txn| {
+        warden
+            .follow(&txn, caller.uid)
+            .ok_or_else(|| failure("unknown_txn", "no containment of yours has that transaction"))
+    });
+    match followed {
+        Ok(receiver) => Answers::Many(receiver),
+        Err(failed) => Answers::One(Box::new(WardenAnswer::Failed(failed))),
+    }
+}
+
+impl Warden {
+    fn one(
+        self: &Arc<Self>,
+        caller: Caller,
+        request: WardenRequest,
+    ) -> Result<WardenAnswer, Failure> {
+        match request {
+            WardenRequest::Deliver { set } => self.deliver(&set),
+            WardenRequest::TakeUplink => Ok(self.take_uplink()),
+            WardenRequest::UplinkResult { accepted, refused } => self.settle(accepted, refused),
+            WardenRequest::SessionsOf { uid } => self.sessions(uid),
+            WardenRequest::Status => self.status(caller),
+            WardenRequest::Survey => self.survey(caller),
+            WardenRequest::Preview { tier } => self.preview(caller, tier),
+            WardenRequest::Lock => self.lock(caller),
+            WardenRequest::SessionBegin { subject, uid } => {
+                let root = caller.uid == 0;
+                let console = uid.filter(|_| root).unwrap_or(caller.uid);
+                let proof = if root { Proof::Attested } else { Proof::Asserted };
+                self.begin(console, subject, proof).map_err(|error| broken(&error))?;
+                self.sessions(console)
+            }
+            WardenRequest::SessionEnd => {
+                self.end(caller.uid).map_err(|error| broken(&error))?;
+                Ok(WardenAnswer::Done)
+            }
+            WardenRequest::SessionList if caller.uid == 0 => {
+                let sessions = self.ledger.read(|state| state.sessions.clone());
+                Ok(WardenAnswer::Sessions { sessions })
+            }
+            WardenRequest::SessionList => self.sessions(caller.uid),
+            WardenRequest::ReceiptList => {
+                Ok(WardenAnswer::Receipts { receipts: self.receipts(caller, |_| true) })
+            }
+            WardenRequest::ReceiptShow { id } => self.receipt(caller, &id),
+            WardenRequest::Enroll { token } => self.enroll(&token).map(|()| WardenAnswer::Done),
+            WardenRequest::Unenroll => self
+                .ledger
+                .decide(|_| (vec![Event::Unenrolled], WardenAnswer::Done))
+                .map_err(|error| broken(&error)),
+            WardenRequest::SignOutEverywhere { .. }
+            | WardenRequest::Close { .. }
+            | WardenRequest::Follow { .. } => {
+                Err(failure("invalid_request", "this request has several answers"))
+            }
+        }
+    }
+
+    fn deliver(self: &Arc<Self>, set: &str) -> Result<WardenAnswer, Failure> {
+        let read = read_unverified(set).map_err(|e| failure(e.err_code(), &e.to_string()))?;
+        if read.event_type() == ENROLLED_EVENT {
+            return self.enrolled(set).map(|()| WardenAnswer::Done);
+        }
+        self.take_order(set).inspect_err(|failed| {
+            tracing::warn!(jti = %read.jti, code = %failed.code, "refused a SET");
+        })?;
+        Ok(WardenAnswer::Done)
+    }
+
+    fn take_order(self: &Arc<Self>, set: &str) -> Result<(), Failure> {
+        let enrolment = self.ledger.read(|state| state.enrolment.clone());
+        let Some(enrolment) = enrolment else {
+            return Err(failure("access_denied", "this device is not enrolled"));
+        };
+        let at = SystemClock.instant();
+        let now = self.hub_now(at);
+        let accepted = self.ledger.read(|state| {
+            crate::order::judge(set, &enrolment, state, now.unwrap_or(exeunt_domain::Timestamp(0)))
+        })?;
+        self.hear_hub(accepted.order.issued);
+        if accepted.replayed {
+            return Ok(());
+        }
+        let (jti, hub_time) = (accepted.set.jti.clone(), accepted.order.issued);
+        let demand = accepted.demand;
+        let mut events =
+            vec![Event::Seen { jti, hub_time }, Event::Committed { txn: demand.txn.clone() }];
+        let answers_ours = self.joined(&demand.txn, demand.authority.clone())
+            || self.ledger.read(|state| {
+                state.open.contains_key(&demand.txn)
+                    || state.receipts.iter().any(|(_, line)| line.txn == demand.txn)
+            });
+        if answers_ours {
+            self.ledger.record(&events);
+            return Ok(());
+        }
+        if !self.within_rate(enrolment.orders_per_hour, at) {
+            return Err(failure(
+                "access_denied",
+                "too many orders within an hour from the hub alone",
+            ));
+        }
+        let uids = match &demand.subject {
+            Some(subject) => self.ledger.read(|state| state.accounts_of(subject)),
+            None => self.ledger.read(|state| state.sessions.iter().map(|s| s.uid).collect()),
+        };
+        let mut remarks = Vec::new();
+        if accepted.gap {
+            remarks.push("an order before this one never reached this device".to_owned());
+        }
+        if uids.is_empty() {
+            events.push(Event::Accepted { demand: demand.clone(), uids, at: SystemClock.now() });
+            self.ledger.record(&events);
+            let remark = "nobody of that subject has a session on this device";
+            return self.nobody_here(demand, remark).map_err(|error| broken(&error));
+        }
+        self.accept(demand, uids, events, remarks);
+        Ok(())
+    }
+
+    fn take_uplink(&self) -> WardenAnswer {
+        let sets = self.ledger.wait_for(UPLINK_WITHIN, |state| {
+            let sets: Vec<_> = state.uplink.iter().take(UPLINK_BATCH).cloned().collect();
+            (!sets.is_empty()).then_some(sets)
+        });
+        WardenAnswer::Uplink { sets: sets.unwrap_or_default() }
+    }
+
+    fn settle(
+        &self,
+        accepted: Vec<Jti>,
+        refused: BTreeMap<Jti, String>,
+    ) -> Result<WardenAnswer, Failure> {
+        for (jti, code) in &refused {
+            tracing::warn!(%jti, %code, "the hub refused a SET of this device");
+            let uplink = self.ledger.read(|state| {
+                state.uplink.iter().find(|waiting| waiting.jti == *jti).map(|u| u.set.clone())
+            });
+            if let Some(txn) = uplink.and_then(|set| read_unverified(&set).ok()?.txn) {
+                self.hub_refused(&txn, code);
+            }
+        }
+        let done = accepted.into_iter().map(|jti| Event::Settled { jti, refused: None });
+        let failed =
+            refused.into_iter().map(|(jti, code)| Event::Settled { jti, refused: Some(code) });
+        let events: Vec<Event> = done.chain(failed).collect();
+        self.ledger.settle(events);
+        Ok(WardenAnswer::Done)
+    }
+
+    fn sessions(&self, uid: u32) -> Result<WardenAnswer, Failure> {
+        let sessions = self.ledger.read(|state| state.session_of(uid).cloned());
+        Ok(WardenAnswer::Sessions { sessions: sessions.into_iter().collect() })
+    }
+
+    fn status(&self, caller: Caller) -> Result<WardenAnswer, Failure> {
+        let sessions = if caller.uid == 0 && self.places.home.is_none() {
+            self.ledger.read(|state| state.sessions.clone())
+        } else {
+            let session =
+                self.session_of(caller.uid, caller.pid).map_err(|error| broken(&error))?;
+            session.into_iter().collect()
+        };
+        let running = self.running_for(caller.uid);
+        let last = self.receipts(caller, |_| true).into_iter().next();
+        Ok(WardenAnswer::Status(self.ledger.read(|state| WardenStatus {
+            mode: self.places.mode,
+            device: state.enrolment.as_ref().map(|known| known.device.clone()),
+            hub: state.enrolment.as_ref().map(|known| known.issuer.clone()),
+            sessions,
+            running,
+            waiting: state.uplink.len() as u64,
+            catalogue: self.catalogue.version().to_owned(),
+            console: console_name(),
+            last,
+        })))
+    }
+
+    fn survey(&self, caller: Caller) -> Result<WardenAnswer, Failure> {
+        let machine = self.machine(caller)?;
+        let host = machine.host(&NoJournal, &|_| {});
+        let survey = Survey::take(&self.catalogue, &host);
+        Ok(WardenAnswer::Survey { stores: survey.reports() })
+    }
+
+    fn preview(&self, caller: Caller, tier: Tier) -> Result<WardenAnswer, Failure> {
+        refuse_purge(tier)?;
+        let machine = self.machine(caller)?;
+        let host = machine.host(&NoJournal, &|_| {});
+        let plan = Plan::draft(Survey::take(&self.catalogue, &host), tier);
+        let closes = plan.closes(&host);
+        Ok(WardenAnswer::Preview(crate::show::preview_of(&plan, closes)))
+    }
+
+    fn lock(&self, caller: Caller) -> Result<WardenAnswer, Failure> {
+        let machine = self.machine(caller)?;
+        let locker = machine.locker();
+        if let Err(error) = locker.lock() {
+            return Ok(WardenAnswer::Locked {
+                lock: LockReport::NotProved { why: error.to_string() },
+            });
+        }
+        let lock = match locker.wait_locked(LOCKED_WITHIN) {
+            LockState::Locked { how } => LockReport::Proved { how },
+            LockState::NotProved { why } => LockReport::NotProved { why },
+            LockState::NoSession => LockReport::NotProved {
+                why: "no desktop session of yours was found to lock".into(),
+            },
+        };
+        Ok(WardenAnswer::Locked { lock })
+    }
+
+    fn sign_out(
+        self: &Arc<Self>,
+        caller: Caller,
+        surface: &str,
+        reason: Option<String>,
+    ) -> Result<exeunt_domain::Txn, Failure> {
+        if let Some(running) = self.running_for(caller.uid) {
+            return Ok(running);
+        }
+        let session = self.session_of(caller.uid, caller.pid).map_err(|error| broken(&error))?;
+        let Some(session) = session else {
+            return Err(Failure {
+                hint: Some("begin one: exeunt session begin --subject NAME".into()),
+                ..failure("no_session", "nobody is signed in at this console")
+            });
+        };
+        self.everywhere(&session, surface, reason).map_err(|error| broken(&error))
+    }
+
+    fn close_for(
+        self: &Arc<Self>,
+        caller: Caller,
+        tier: Tier,
+        surface: &str,
+        reason: Option<String>,
+    ) -> Result<exeunt_domain::Txn, Failure> {
+        refuse_purge(tier)?;
+        let session = self.session_of(caller.uid, caller.pid).map_err(|error| broken(&error))?;
+        let authority = Authority::LocalRequest { uid: caller.uid, surface: surface.to_owned() };
+        let subject = session.map(|session| session.subject);
+        self.close_here(caller.uid, |txn| Demand { txn, authority, tier, subject, reason })
+            .map_err(|error| broken(&error))
+    }
+
+    fn receipts(&self, caller: Caller, want: impl Fn(&ReceiptLine) -> bool) -> Vec<ReceiptLine> {
+        let mine = |uids: &[u32]| caller.uid == 0 || uids.contains(&caller.uid);
+        self.ledger.read(|state| {
+            let all = state.receipts.iter().rev();
+            all.filter(|(uids, line)| mine(uids) && want(line)).map(|(_, l)| l.clone()).collect()
+        })
+    }
+
+    fn receipt(&self, caller: Caller, id: &str) -> Result<WardenAnswer, Failure> {
+        let seq: Option<u64> = id.parse().ok();
+        let receipts =
+            self.receipts(caller, |line| line.txn.as_str() == id || Some(line.seq) == seq);
+        if receipts.is_empty() {
+            return Err(failure(
+                "unknown_receipt",
+                "no receipt of yours has that number or transaction",
+            ));
+        }
+        Ok(WardenAnswer::Receipts { receipts })
+    }
+
+    fn machine(&self, caller: Caller) -> Result<Machine, Failure> {
+        let whose = self.whose(caller.uid).map_err(|error| broken(&error))?;
+        let quarantine = self.places.state.join("quarantine");
+        Machine::open(&whose, &quarantine, &self.launcher).map_err(|error| broken(&error))
+    }
+}
+
+fn refuse_purge(tier: Tier) -> Result<(), Failure> {
+    if tier == Tier::Purge {
+        return Err(failure("tier_refused", "tier purge is not available yet: it needs approvers"));
+    }
+    Ok(())
+}
+
+fn broken(error: &anyhow::Error) -> Failure {
+    failure("failed", &format!("{error:#}"))
+}
+
+fn failure(code: &str, message: &str) -> Failure {
+    Failure { code: code.into(), message: message.into(), hint: None }
+}

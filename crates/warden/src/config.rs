@@ -1,0 +1,143 @@
+//! The warden's settings: flags over `EXEUNT_*` over a TOML file.
+//!
+//! It refuses unknown keys, so that a misspelt setting is never silently ignored.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use exeunt_domain::receipt::Mode;
+use exeunt_domain::{Proof, Subject};
+use exeunt_host::users::Account;
+use serde::Deserialize;
+
+/// The settings file of an installed machine.
+pub(crate) const INSTALLED_FILE: &str = "/etc/exeunt/warden.toml";
+
+/// What the settings file may say.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    /// The subject of a console session, from the account: `{user}` stands for its name.
+    pub(crate) subject: String,
+    /// One subject for every console session of this machine, whatever the account.
+    pub(crate) subject_fixed: Option<String>,
+    /// The account that the agent runs as, on an installed machine.
+    pub(crate) agent_user: String,
+    /// Which locker to start: `xsecurelock` or `i3lock`. None: whichever is there.
+    pub(crate) locker: Option<Locker>,
+}
+
+/// A locker that the settings may name.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Locker {
+    Xsecurelock,
+    I3lock,
+}
+
+impl From<Locker> for exeunt_host::locker::LockProgram {
+    fn from(locker: Locker) -> Self {
+        match locker {
+            Locker::Xsecurelock => Self::Xsecurelock,
+            Locker::I3lock => Self::I3lock,
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            subject: "{user}".into(),
+            subject_fixed: None,
+            agent_user: "exeunt-agent".into(),
+            locker: None,
+        }
+    }
+}
+
+impl Config {
+    /// Reads `file`, or the installed machine's file when none is named; defaults when that one is
+    /// not there.
+    ///
+    /// # Errors
+    /// A file that cannot be read or holds an unknown key.
+    pub(crate) fn load(file: Option<&Path>) -> anyhow::Result<Self> {
+        let (path, required) = match file {
+            Some(file) => (file, true),
+            None => (Path::new(INSTALLED_FILE), false),
+        };
+        match std::fs::read_to_string(path) {
+            Ok(text) => toml_of(&text).with_context(|| format!("in {}", path.display())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !required => {
+                Ok(Self::default())
+            }
+            Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
+        }
+    }
+
+    /// The subject that policy gives an account's console session, and how well it is proved.
+    ///
+    /// # Errors
+    /// A template that yields no subject.
+    pub(crate) fn subject_of(&self, account: &Account) -> anyhow::Result<(Subject, Proof)> {
+        let text = match &self.subject_fixed {
+            Some(fixed) => fixed.clone(),
+            None => self.subject.replace("{user}", &account.name),
+        };
+        let subject = Subject::parse(&text).context("the configured subject")?;
+        Ok((subject, Proof::Account))
+    }
+}
+
+fn toml_of(text: &str) -> anyhow::Result<Config> {
+    let config: Config = toml::from_str(text)?;
+    if config.subject_fixed.is_none() && !config.subject.contains("{user}") {
+        bail!(
+            "subject = {:?} names one person for every account: use subject_fixed",
+            config.subject
+        );
+    }
+    Ok(config)
+}
+
+/// Where a serving warden keeps things and whom it is for.
+#[derive(Clone, Debug)]
+pub(crate) struct Places {
+    /// Whole machine, or one home.
+    pub(crate) mode: Mode,
+    /// Sockets and the agent's public key.
+    pub(crate) runtime: PathBuf,
+    /// Journal, key and receipts.
+    pub(crate) state: PathBuf,
+    /// In user mode, the one home; None: the account's own.
+    pub(crate) home: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account() -> Account {
+        Account { uid: 1000, gid: 1000, name: "alice".into(), home: "/home/alice".into() }
+    }
+
+    #[test]
+    fn makes_a_subject_from_the_account_by_template() {
+        let config = toml_of("subject = \"{user}@corp.example\"").unwrap();
+        let (subject, proof) = config.subject_of(&account()).unwrap();
+        assert_eq!(subject.key(), "alice@corp.example");
+        assert_eq!(proof, Proof::Account);
+    }
+
+    #[test]
+    fn refuses_unknown_keys_and_a_template_without_a_user() {
+        assert!(toml_of("subjct = \"x\"").is_err());
+        assert!(toml_of("subject = \"boss\"").is_err());
+    }
+
+    #[test]
+    fn a_fixed_subject_wins_over_the_template() {
+        let config = toml_of("subject_fixed = \"alice\"").unwrap();
+        assert_eq!(config.subject_of(&account()).unwrap().0.key(), "alice");
+    }
+}

@@ -1,0 +1,237 @@
+//! One account's machine: the adapters behind the engine's ports, for a home and its session.
+//!
+//! It refuses the caller's own home where one is named, and a session of another account.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use exeunt_catalogue::Catalogue;
+use exeunt_engine::ports::{
+    Clock, Files as _, Host, Journal, Keychains, LockError, LockState, Locker, Moment,
+};
+use exeunt_host::clock::SystemClock;
+use exeunt_host::files::{Bases, LinuxFiles};
+use exeunt_host::keychain::{SecretService, SessionBus};
+use exeunt_host::locker::{DesktopSession, LockProgram, NoLocker, X11Locker};
+use exeunt_host::process::{KeepList, LinuxProcesses};
+use exeunt_host::users::Account;
+
+use crate::confine::Launcher;
+
+/// How long one question to the keychain may take.
+const KEYCHAIN_WITHIN: Duration = Duration::from_secs(5);
+
+/// Whose home, and how much of a session comes with it.
+#[derive(Clone, Debug)]
+pub(crate) struct Whose {
+    /// The account that owns the home.
+    pub(crate) account: Account,
+    /// The desktop session to lock, if there is one.
+    pub(crate) session: Option<DesktopSession>,
+    /// The bus whose keychain is cleared, if there is one.
+    pub(crate) bus: Option<SessionBus>,
+    /// Processes to spare with all their children: the tray.
+    pub(crate) keep: KeepList,
+    /// Which locker to start.
+    pub(crate) locker: Option<LockProgram>,
+}
+
+impl Whose {
+    /// The owner of a home that was named on the command line.
+    ///
+    /// # Errors
+    /// A home that is not there, is not a directory, or is the caller's own.
+    pub(crate) fn of_home(home: &Path) -> anyhow::Result<Self> {
+        let home = home.canonicalize().with_context(|| format!("no home at {}", home.display()))?;
+        let meta = std::fs::metadata(&home)?;
+        if !meta.is_dir() {
+            bail!("{} is not a directory", home.display());
+        }
+        refuse_own(&home)?;
+        let account = match Account::of_uid(meta.uid()) {
+            Ok(known) => Account { home, ..known },
+            Err(_) => {
+                Account { uid: meta.uid(), gid: meta.gid(), name: meta.uid().to_string(), home }
+            }
+        };
+        Ok(Self { account, session: None, bus: None, keep: KeepList::default(), locker: None })
+    }
+
+    /// The account's own session as its live processes show it.
+    pub(crate) fn with_live_session(mut self) -> Self {
+        match DesktopSession::discover(&self.account) {
+            Ok(session) => {
+                self.bus = session.bus.as_deref().and_then(|bus| SessionBus::parse(bus).ok());
+                self.session = session.display.is_some().then_some(session);
+            }
+            Err(error) => tracing::warn!(%error, "the account's session could not be found"),
+        }
+        self
+    }
+}
+
+/// `--home` never means the home of whoever calls.
+fn refuse_own(home: &Path) -> anyhow::Result<()> {
+    let by_account = Account::of_uid(rustix::process::getuid().as_raw()).ok().map(|a| a.home);
+    let by_variable = std::env::var_os("HOME").map(PathBuf::from);
+    for own in by_account.into_iter().chain(by_variable) {
+        if own.canonicalize().is_ok_and(|own| own.starts_with(home) || home == own) {
+            bail!("{} is your own home, or holds it: name another one", home.display());
+        }
+    }
+    Ok(())
+}
+
+/// The adapters of one account. Hand them to the engine with [`Machine::host`].
+pub(crate) struct Machine {
+    files: LinuxFiles,
+    processes: LinuxProcesses,
+    keychains: Option<SecretService>,
+    locker: Box<dyn Locker + Send>,
+    clock: SystemClock,
+}
+
+impl Machine {
+    /// Opens the home and prepares the adapters. Changes nothing.
+    ///
+    /// # Errors
+    /// The home cannot be opened.
+    pub(crate) fn open(
+        whose: &Whose,
+        quarantine: &Path,
+        launcher: &Launcher,
+    ) -> anyhow::Result<Self> {
+        let account = &whose.account;
+        let bases = Bases::default();
+        let files = LinuxFiles::open(&account.home, account, bases, &[quarantine.to_owned()])
+            .with_context(|| format!("opening the home of user {}", account.uid))?;
+        let processes = LinuxProcesses::of_account(account, whose.keep.clone());
+        let bus = whose.bus.clone();
+        let keychains = bus.map(|bus| SecretService::new(bus, account.clone(), KEYCHAIN_WITHIN));
+        let locker: Box<dyn Locker + Send> = match whose.session.clone() {
+            Some(session) => {
+                let inner = Arc::new(X11Locker::new(session, whose.locker));
+                Box::new(Launched { inner, launcher: launcher.clone() })
+            }
+            None => Box::new(NoLocker),
+        };
+        Ok(Self { files, processes, keychains, locker, clock: SystemClock })
+    }
+
+    /// The machine as the engine sees it.
+    pub(crate) fn host<'a>(
+        &'a self,
+        journal: &'a dyn Journal,
+        observe: &'a (dyn Fn(&Moment) + Sync),
+    ) -> Host<'a, LinuxFiles> {
+        Host {
+            files: &self.files,
+            processes: &self.processes,
+            keychains: self.keychains.as_ref().map(|keychains| keychains as &dyn Keychains),
+            locker: &*self.locker,
+            clock: &self.clock,
+            journal,
+            observe,
+        }
+    }
+
+    /// The clock.
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &self.clock
+    }
+
+    /// The lock of the session.
+    pub(crate) fn locker(&self) -> &dyn Locker {
+        &*self.locker
+    }
+
+    /// Erases what an interrupted containment left in quarantine; returns how many files went.
+    pub(crate) fn sweep(&self) -> u64 {
+        let left = self.files.leftover_quarantines().unwrap_or_else(|error| {
+            tracing::warn!(%error, "quarantines could not be listed");
+            Vec::new()
+        });
+        left.iter()
+            .map(|quarantine| self.files.empty_quarantine(quarantine).unwrap_or_default())
+            .sum()
+    }
+}
+
+/// A locker whose program is started by the launcher thread, outside the network filter.
+struct Launched {
+    inner: Arc<X11Locker>,
+    launcher: Launcher,
+}
+
+impl Locker for Launched {
+    fn lock(&self) -> Result<(), LockError> {
+        if matches!(self.inner.is_locked(), LockState::Locked { .. }) {
+            return Ok(());
+        }
+        let locker = Arc::clone(&self.inner);
+        self.launcher.run(move || locker.start()).unwrap_or_else(|| {
+            let source = std::io::Error::other("the launcher thread is gone");
+            Err(LockError::Start { locker: "locker", source })
+        })
+    }
+
+    fn is_locked(&self) -> LockState {
+        self.inner.is_locked()
+    }
+
+    fn wait_locked(&self, deadline: Duration) -> LockState {
+        self.inner.wait_locked(deadline)
+    }
+}
+
+/// The whole catalogue, with the site's own entries.
+///
+/// # Errors
+/// A site entry with a mistake: it is named with its line, and nothing is started.
+pub(crate) fn catalogue() -> anyhow::Result<Catalogue> {
+    const SITE: &str = "/etc/exeunt/catalogue.d";
+    let built_in = Catalogue::builtin().context("the built-in catalogue")?;
+    let mut files = Vec::new();
+    match std::fs::read_dir(SITE) {
+        Ok(entries) => {
+            for entry in entries {
+                let path = entry?.path();
+                if path.extension().is_some_and(|ext| ext == "toml") {
+                    files.push((path.display().to_string(), root_owned_text(&path)?));
+                }
+            }
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error).with_context(|| format!("reading {SITE}")),
+    }
+    files.sort();
+    if files.is_empty() {
+        return Ok(built_in);
+    }
+    built_in.with_site(&files).with_context(|| format!("in {SITE}"))
+}
+
+fn root_owned_text(path: &Path) -> anyhow::Result<String> {
+    let meta = std::fs::symlink_metadata(path)?;
+    if !meta.is_file() || meta.uid() != 0 || meta.mode() & 0o022 != 0 {
+        bail!("{} must be a file of root that no other can write", path.display());
+    }
+    std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refuses_the_callers_own_home_and_any_directory_that_holds_it() {
+        let own = Account::of_uid(rustix::process::getuid().as_raw()).unwrap().home;
+        assert!(Whose::of_home(&own).is_err());
+        assert!(Whose::of_home(Path::new("/")).is_err());
+        let other = tempfile::tempdir().unwrap();
+        assert!(Whose::of_home(other.path()).is_ok());
+    }
+}
