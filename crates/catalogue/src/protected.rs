@@ -73,7 +73,9 @@ impl Protected {
     /// Why a removal of whatever `pattern` matches could meet a protected name.
     pub(crate) fn named(&self, pattern: &[Glob]) -> Option<&str> {
         let plain = |name: &Glob, glob: &Glob| {
-            glob.as_str() != "*" && (name.is_literal() || glob.is_literal()) && name.overlaps(glob)
+            !glob.as_str().starts_with('*')
+                && (name.is_literal() || glob.is_literal())
+                && name.overlaps(glob)
         };
         let hit = |(name, _): &&(Glob, String)| pattern.iter().any(|glob| plain(name, glob));
         self.names.iter().find(hit).map(|(_, reason)| reason.as_str())
@@ -161,8 +163,8 @@ impl Protected {
 /// The guards that a removal below one directory could meet.
 ///
 /// A starred component counts as every name it could match, except that a star above the last
-/// component is not taken to lead into a protected tree, nor a bare star or two starred names to
-/// meet in a protected name: [`Protected::forbids`] settles those on the real path.
+/// component is not taken to lead into a protected tree, nor a name that begins with a star, or
+/// two starred names, to meet in a protected name: [`Protected::forbids`] settles those on the real path.
 pub(crate) struct Near<'a> {
     named: Option<&'a str>,
     guards: Vec<&'a Guard>,

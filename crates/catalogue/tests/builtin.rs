@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use exeunt_catalogue::{Action, App, Catalogue, Layout, Platform, StoreRule};
+use exeunt_catalogue::{Action, App, Catalogue, Layout, Platform, StoreRule, Within};
 use exeunt_domain::Tier;
 
 fn builtin() -> Catalogue {
@@ -399,6 +399,56 @@ fn keyring_items_that_take_passwords_with_them_are_opt_in() {
         for rule in &app.keyring {
             let browser = app.kind == exeunt_catalogue::Kind::Browser;
             assert!(!browser || rule.opt_in, "{}/{}", app.id, rule.id);
+        }
+    }
+}
+
+/// Every removal of an app on Linux, as text from its base, with its profile spelt `*`.
+fn removals(app: &App) -> Vec<String> {
+    let mut found = Vec::new();
+    for rule in app.stores.iter().filter(|rule| rule.action == Action::Remove) {
+        found.extend(rule.at(Platform::Linux).iter().map(ToString::to_string));
+        for root in app.roots(Platform::Linux) {
+            let start = match rule.within {
+                Within::Cache => app.cache_of(Platform::Linux, root),
+                Within::Profile | Within::Root => Some(root),
+            };
+            let profile = match (rule.within, app.layout) {
+                (Within::Profile | Within::Cache, Layout::Chromium | Layout::Gecko) => "/*/",
+                (Within::Root, Layout::Chromium | Layout::Gecko)
+                | (_, Layout::Electron | Layout::Flat) => "/",
+            };
+            let start = start.map(|start| format!("{start}{profile}"));
+            found.extend(
+                start.iter().flat_map(|s| rule.paths.iter().map(move |p| format!("{s}{p}"))),
+            );
+        }
+    }
+    found
+}
+
+#[test]
+fn no_removal_lies_inside_another() {
+    let catalogue = builtin();
+    let all: std::collections::BTreeSet<String> =
+        catalogue.apps().iter().flat_map(removals).collect();
+    assert!(all.contains("config:chromium/*/Cookies-wal"));
+    for path in &all {
+        for (end, _) in path.match_indices('/') {
+            assert!(!all.contains(&path[..end]), "{path} lies inside {}", &path[..end]);
+        }
+    }
+}
+
+#[test]
+fn named_apps_share_no_removal() {
+    let catalogue = builtin();
+    let mut owners = std::collections::BTreeMap::new();
+    for app in catalogue.apps() {
+        for path in removals(app) {
+            if let Some(other) = owners.insert(path.clone(), &app.id) {
+                assert_eq!(other, &app.id, "{path} belongs to {other} and {}", app.id);
+            }
         }
     }
 }
