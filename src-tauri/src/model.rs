@@ -136,7 +136,9 @@ impl Model {
             PreviewModel::Ready(preview) => Some(preview.digest.clone()),
             PreviewModel::Idle | PreviewModel::Asking | PreviewModel::Failed(_) => None,
         };
-        self.run = Some(RunModel::new(everywhere, now, self.planned_sessions(), self.app_names()));
+        let device = self.device().unwrap_or_default();
+        let sessions = self.planned_sessions();
+        self.run = Some(RunModel::new(device, everywhere, now, sessions, self.app_names()));
         let surface = "tray".to_owned();
         Some(if everywhere {
             message::WardenRequest::SignOutEverywhere { reason: None, surface, digest }
@@ -152,7 +154,8 @@ impl Model {
             return false;
         }
         let everywhere = self.scope() == Scope::Everywhere;
-        self.run = Some(RunModel::new(everywhere, now, None, self.app_names()));
+        let device = self.device().unwrap_or_default();
+        self.run = Some(RunModel::new(device, everywhere, now, None, self.app_names()));
         true
     }
 
@@ -263,7 +266,7 @@ impl Model {
             Hub::Answered { at_ms } => Some(at_ms),
             Hub::Unknown | Hub::Unenrolled => None,
         };
-        Some(self.run.as_ref()?.view(&self.device().unwrap_or_default(), since))
+        Some(self.run.as_ref()?.view(since))
     }
 
     /// The whole view at `now`.

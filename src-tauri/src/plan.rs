@@ -34,35 +34,36 @@ pub(crate) fn count(length: usize) -> u32 {
 
 /// This device first, then every other place.
 fn ends(preview: &message::Preview, sessions: Option<&[HubSession]>, device: String) -> Vec<Ends> {
-    let mut here = Ends {
-        name: device,
-        here: true,
-        sessions: sessions.map(|_| 0),
-        labels: preview.ends.iter().map(|ends| ends.name.clone()).collect(),
-    };
-    let mut elsewhere: Vec<Ends> = Vec::new();
+    let here = Ends { name: device, here: true, sessions: sessions.map(|_| 0), labels: Vec::new() };
+    let mut places = vec![here];
     for session in sessions.unwrap_or_default() {
-        if session.here {
-            here.sessions = here.sessions.map(|n| n + 1);
-            continue;
-        }
-        match elsewhere.iter_mut().find(|ends| ends.name == session.place) {
-            Some(ends) => {
-                ends.sessions = ends.sessions.map(|n| n + 1);
-                if !ends.labels.contains(&session.label) {
-                    ends.labels.push(session.label.clone());
-                }
+        let known = places
+            .iter_mut()
+            .find(|ends| if session.here { ends.here } else { ends.name == session.place });
+        match known {
+            Some(ends) => add(ends, session),
+            None => {
+                let name = session.place.clone();
+                let mut ends = Ends { name, here: false, sessions: Some(0), labels: Vec::new() };
+                add(&mut ends, session);
+                places.push(ends);
             }
-            None => elsewhere.push(Ends {
-                name: session.place.clone(),
-                here: false,
-                sessions: Some(1),
-                labels: vec![session.label.clone()],
-            }),
         }
     }
-    elsewhere.insert(0, here);
-    elsewhere
+    // A hub that names no session here knows nothing of what is open: the stores tell instead.
+    for here in places.iter_mut().filter(|ends| ends.here && ends.labels.is_empty()) {
+        here.labels = preview.ends.iter().map(|ends| ends.name.clone()).collect();
+    }
+    places
+}
+
+fn add(ends: &mut Ends, session: &HubSession) {
+    ends.sessions = ends.sessions.map(|n| n.saturating_add(1));
+    let place = format!(" on {}", session.place);
+    let label = session.label.strip_suffix(&place).unwrap_or(&session.label);
+    if !ends.labels.iter().any(|known| known == label) {
+        ends.labels.push(label.to_owned());
+    }
 }
 
 /// Stores by app, in the order of the preview.

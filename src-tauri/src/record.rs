@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::view::{Cannot, Receipt, StepLine, StoreLine};
 
-/// The receipt of `closed`. What the record does not tell stays none; `pinned` only if it says so.
+/// The receipt of `closed`. What the record does not tell stays none.
 pub(crate) fn receipt(closed: &Closed, device: &str, names: &[(String, String)]) -> Receipt {
     let body = body(&closed.receipt);
     let name = |id: &str| match names.iter().find(|(app, _)| app == id) {
@@ -21,7 +21,7 @@ pub(crate) fn receipt(closed: &Closed, device: &str, names: &[(String, String)])
         seq: body.as_ref().map(|body| body.seq),
         txn: closed.txn.as_str().to_owned(),
         signer: device.to_owned(),
-        pinned: body.as_ref().is_some_and(|body| body.pinned),
+        pinned: body.as_ref().map(|body| body.pinned),
         catalogue: body.as_ref().map(|body| body.catalogue.clone()),
         checked_ms: body.as_ref().map(|body| body.checked.0),
         stores: closed

@@ -14,6 +14,7 @@ use crate::view::{Commit, Detail, Run, Target, TargetKind};
 /// A containment under way or ended.
 #[derive(Debug)]
 pub(crate) struct RunModel {
+    device: String,
     everywhere: bool,
     started: Timestamp,
     sessions: Option<u32>,
@@ -39,14 +40,16 @@ enum Ending {
 }
 
 impl RunModel {
-    /// An order that goes out at `started`.
+    /// An order that goes out from `device` at `started`.
     pub(crate) fn new(
+        device: String,
         everywhere: bool,
         started: Timestamp,
         sessions: Option<u32>,
         app_names: Vec<(String, String)>,
     ) -> Self {
         Self {
+            device,
             everywhere,
             started,
             sessions,
@@ -141,11 +144,14 @@ impl RunModel {
         self.everywhere
             && self.failure.is_none()
             && self.refusal().is_none()
-            && !self
-                .elsewhere
-                .as_ref()
-                .is_some_and(|state| state.targets.iter().all(|target| target.outcome.is_final()))
+            && !self.others().is_some_and(|mut others| others.all(|other| other.outcome.is_final()))
             && (self.hub_committed != Some(false) || self.elsewhere.is_some())
+    }
+
+    /// Every target but this device, which its own warden knows better and earlier than the hub.
+    fn others(&self) -> Option<impl Iterator<Item = &message::Target>> {
+        let state = self.elsewhere.as_ref()?;
+        Some(state.targets.iter().filter(|target| is_session(target) || target.id != self.device))
     }
 
     fn commit(&mut self, committed: Option<bool>, now: Timestamp) {
@@ -174,11 +180,9 @@ impl RunModel {
         }
         let mut parts = vec![settled(self.outcome)];
         if self.everywhere {
-            match (&self.elsewhere, self.refusal()) {
+            match (self.others(), self.refusal()) {
                 (_, Some(_)) => parts.push(Outcome::Refused),
-                (Some(state), None) => {
-                    parts.extend(state.targets.iter().map(|target| settled(target.outcome)));
-                }
+                (Some(others), None) => parts.extend(others.map(|other| settled(other.outcome))),
                 (None, None) => parts.push(Outcome::Unreachable),
             }
         }
@@ -186,17 +190,17 @@ impl RunModel {
     }
 
     /// The run for the page. `silent_since` is when the hub last answered, if ever.
-    pub(crate) fn view(&self, device: &str, silent_since: Option<u64>) -> Run {
+    pub(crate) fn view(&self, silent_since: Option<u64>) -> Run {
         let receipt = self
             .closed
             .as_ref()
-            .map(|(closed, _)| record::receipt(closed, device, &self.app_names));
+            .map(|(closed, _)| record::receipt(closed, &self.device, &self.app_names));
         let mut targets = Vec::new();
         if self.everywhere && !matches!(self.failure, Some(Ending::Refused(_))) {
             targets.push(self.hub_target());
         }
-        targets.push(self.here_target(device));
-        targets.extend(self.other_targets(device));
+        targets.push(self.here_target());
+        targets.extend(self.other_targets());
         targets.extend(receipt.iter().flat_map(|receipt| &receipt.not_covered).map(open_target));
         Run {
             everywhere: self.everywhere,
@@ -248,7 +252,7 @@ impl RunModel {
             (Some(why), _) => (Outcome::Refused, Detail::Text { text: why.clone() }),
             (None, None) => (Outcome::Requested, Detail::None),
             (None, Some(false)) => (Outcome::Unreachable, Detail::Queued),
-            (None, Some(true)) if self.elsewhere.is_some() => (Outcome::worst(outcomes), known),
+            (None, Some(true)) if !outcomes.is_empty() => (Outcome::worst(outcomes), known),
             (None, Some(true)) => (Outcome::Fenced, known),
         };
         Target {
@@ -261,7 +265,7 @@ impl RunModel {
         }
     }
 
-    fn here_target(&self, device: &str) -> Target {
+    fn here_target(&self) -> Target {
         let refused = matches!(self.failure, Some(Ending::Refused(_)));
         let outcome = if refused { Outcome::Refused } else { self.outcome };
         let detail = match (&self.closed, &self.step) {
@@ -270,7 +274,7 @@ impl RunModel {
             (None, None) => Detail::None,
         };
         Target {
-            name: device.to_owned(),
+            name: self.device.clone(),
             kind: TargetKind::Here,
             outcome: Some(outcome.into()),
             detail,
@@ -280,13 +284,9 @@ impl RunModel {
     }
 
     /// Targets other than sessions and this device, which speak for themselves.
-    fn other_targets(&self, device: &str) -> impl Iterator<Item = Target> {
-        let device = device.to_owned();
-        self.elsewhere
-            .iter()
-            .flat_map(|state| &state.targets)
-            .filter(move |target| !is_session(target) && target.id != device)
-            .map(|target| Target {
+    fn other_targets(&self) -> impl Iterator<Item = Target> {
+        self.others().into_iter().flatten().filter(|target| !is_session(target)).map(|target| {
+            Target {
                 name: target.id.clone(),
                 kind: kind(&target.kind),
                 outcome: Some(target.outcome.into()),
@@ -297,7 +297,8 @@ impl RunModel {
                 until_ms: None,
                 took_ms: (target.at >= self.started)
                     .then(|| to_f64(target.at.since_ms(self.started))),
-            })
+            }
+        })
     }
 }
 

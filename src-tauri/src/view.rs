@@ -362,8 +362,8 @@ pub(crate) struct Receipt {
     pub(crate) txn: String,
     /// Which device signed.
     pub(crate) signer: String,
-    /// A hub knows the key.
-    pub(crate) pinned: bool,
+    /// A hub knows the key; none when the record could not be read.
+    pub(crate) pinned: Option<bool>,
     /// Version of the catalogue that was looked for.
     pub(crate) catalogue: Option<String>,
     /// When the last look was taken.

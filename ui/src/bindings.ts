@@ -323,9 +323,9 @@ txn: string,
  */
 signer: string, 
 /**
- * A hub knows the key.
+ * A hub knows the key; none when the record could not be read.
  */
-pinned: boolean, 
+pinned: boolean | null, 
 /**
  * Version of the catalogue that was looked for.
  */

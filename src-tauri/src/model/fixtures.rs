@@ -48,7 +48,7 @@ fn session(place: &str, label: &str, here: bool) -> HubSession {
 pub(crate) fn sessions() -> Vec<HubSession> {
     vec![
         session("lt-0412", "Chrome", false),
-        session("occ-07", "Chromium", true),
+        session("occ-07", "Chromium on occ-07", true),
         session("occ-07", "Firefox", true),
         session("lt-0412", "claude-code", false),
     ]
@@ -91,7 +91,7 @@ pub(crate) fn closed(outcome: Outcome, hub_committed: bool) -> Closed {
     }
 }
 
-/// Two sessions, this device, a laptop; the laptop stands at `laptop`.
+/// Two sessions, this device as the hub still sees it, and a laptop that stands at `laptop`.
 pub(crate) fn txn(laptop: Outcome) -> TxnState {
     let target = |kind: &str, id: &str, outcome| Target {
         kind: kind.into(),
@@ -106,7 +106,7 @@ pub(crate) fn txn(laptop: Outcome) -> TxnState {
         targets: vec![
             target("session", "a", Outcome::Verified),
             target("session", "b", Outcome::Verified),
-            target("device", "occ-07", Outcome::Verified),
+            target("device", "occ-07", Outcome::Delivered),
             target("device", "lt-0412", laptop),
         ],
     }

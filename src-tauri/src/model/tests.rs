@@ -91,6 +91,7 @@ fn the_plan_counts_sessions_only_when_the_hub_answers() {
     let PreviewState::Ready { preview: plan } = model.view(NOW).preview else { panic!("no plan") };
     assert_eq!(plan.sessions, Some(4));
     assert_eq!(plan.ends[0].sessions, Some(2));
+    assert_eq!(plan.ends[0].labels, ["Chromium", "Firefox"]);
     assert_eq!(plan.ends[1].labels, ["Chrome", "claude-code"]);
 
     model.agent_answered(link(false));
@@ -98,6 +99,7 @@ fn the_plan_counts_sessions_only_when_the_hub_answers() {
     let PreviewState::Ready { preview: plan } = model.view(NOW).preview else { panic!("no plan") };
     assert_eq!(plan.sessions, None);
     assert_eq!(plan.ends.len(), 1);
+    assert_eq!((plan.ends[0].sessions, plan.ends[0].labels.len()), (None, 1));
     assert_eq!(plan.stores, 1);
 }
 

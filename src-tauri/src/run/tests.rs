@@ -5,11 +5,11 @@ use crate::model::fixtures::{NOW, TXN, closed, txn};
 use crate::view;
 
 fn run() -> RunModel {
-    RunModel::new(true, NOW, Some(4), vec![("chromium".into(), "Chromium".into())])
+    RunModel::new("occ-07".into(), true, NOW, Some(4), vec![("chromium".into(), "Chromium".into())])
 }
 
 fn overall(run: &RunModel) -> Option<view::Outcome> {
-    run.view("occ-07", None).outcome
+    run.view(None).outcome
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn a_target_that_never_answered_is_unreachable_until_it_does() {
 fn without_the_hubs_commit_elsewhere_is_open_and_the_run_is_over() {
     let mut run = run();
     run.closed(closed(Outcome::Verified, false), NOW);
-    let shown = run.view("occ-07", Some(7));
+    let shown = run.view(Some(7));
     assert!(run.ended());
     assert_eq!(shown.outcome, Some(view::Outcome::Unreachable));
     assert_eq!(shown.commit, Commit::Queued { since_ms: Some(7) });
@@ -65,7 +65,7 @@ fn the_hubs_refusal_governs() {
     end.hub_refused = Some("rate limited".into());
     run.closed(end, NOW);
     assert_eq!(overall(&run), Some(view::Outcome::Refused));
-    assert_eq!(run.view("occ-07", None).commit, Commit::Refused { why: "rate limited".into() });
+    assert_eq!(run.view(None).commit, Commit::Refused { why: "rate limited".into() });
 }
 
 #[test]
@@ -75,10 +75,10 @@ fn on_this_device_alone_its_own_outcome_is_the_whole() {
         (Outcome::Partial, view::Outcome::Partial),
         (Outcome::Unreachable, view::Outcome::Unreachable),
     ] {
-        let mut run = RunModel::new(false, NOW, None, Vec::new());
+        let mut run = RunModel::new("occ-07".into(), false, NOW, None, Vec::new());
         run.closed(closed(outcome, false), NOW);
         assert_eq!(overall(&run), Some(shown));
-        assert_eq!(run.view("occ-07", None).commit, Commit::NotAsked);
+        assert_eq!(run.view(None).commit, Commit::NotAsked);
     }
 }
 
@@ -87,7 +87,7 @@ fn sessions_are_counted_and_this_device_is_listed_once() {
     let mut run = run();
     run.closed(closed(Outcome::Verified, true), NOW.plus_ms(318));
     run.elsewhere(txn(Outcome::Verified), NOW);
-    let shown = run.view("occ-07", None);
+    let shown = run.view(None);
     let told: Vec<_> = shown.targets.iter().map(|t| (t.kind, t.name.as_str())).collect();
     assert_eq!(
         told,
@@ -112,7 +112,7 @@ fn shows_the_last_step_while_it_goes_on() {
         },
         NOW,
     );
-    let shown = run.view("occ-07", None);
+    let shown = run.view(None);
     assert_eq!(shown.commit, Commit::Awaited);
     assert_eq!(shown.targets[1].outcome, Some(view::Outcome::Fenced));
     assert_eq!(shown.targets[1].detail, Detail::Step { step: "quarantine".into() });
@@ -124,7 +124,7 @@ fn a_refused_request_began_nothing_and_a_broken_one_is_unknown() {
     let failure = Failure { code: "busy".into(), message: "Busy.".into(), hint: None };
     refused.refused(&failure, NOW);
     assert_eq!(overall(&refused), Some(view::Outcome::Refused));
-    assert_eq!(refused.view("occ-07", None).problem.as_deref(), Some("Busy."));
+    assert_eq!(refused.view(None).problem.as_deref(), Some("Busy."));
 
     let mut broken = run();
     broken.broke_off("closed".into(), NOW);

@@ -394,5 +394,6 @@ export function some(all: readonly string[], most: number): string {
 
 /** Who signed the receipt, and whether anyone outside this device knows the key. */
 export function signedWords(receipt: Receipt): string {
+  if (receipt.pinned === null) return t("result.unreadable");
   return t(receipt.pinned ? "result.signed" : "result.unpinned", { signer: receipt.signer });
 }
