@@ -121,9 +121,13 @@ impl Link {
         }
     }
 
-    /// The compact record of the shown containment and a name for its file.
+    /// The compact record of the shown containment, else the last one, and a name for its file.
     pub(crate) fn receipt(&self) -> Option<(String, String)> {
-        let receipt = self.view().run?.receipt?;
+        let view = self.view();
+        let receipt = match view.run {
+            Some(run) => run.receipt?,
+            None => view.last?.receipt,
+        };
         let id = receipt.seq.map_or(receipt.txn, |seq| seq.to_string());
         Some((format!("exeunt-receipt-{id}.jwt"), receipt.compact))
     }

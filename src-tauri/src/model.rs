@@ -9,9 +9,10 @@ use exeunt_ipc::ConnectError;
 use exeunt_ipc::message::{self, ConsoleSession, HubLink, HubSession, WardenStatus};
 
 use crate::plan;
+use crate::record;
 use crate::run::RunModel;
 use crate::view::{
-    Hub, Lock, Mode, Place, PreviewState, Run, Scope, Start, Unreachable, View, Warden, Who,
+    Hub, Last, Lock, Mode, Place, PreviewState, Run, Scope, Start, Unreachable, View, Warden, Who,
 };
 
 /// Length of the countdown before an order is sent, in seconds.
@@ -269,6 +270,11 @@ impl Model {
         Some(self.run.as_ref()?.view(since))
     }
 
+    fn last(&self) -> Option<Last> {
+        let line = self.status.as_ref()?.last.as_ref()?;
+        Some(record::last(line, &self.device().unwrap_or_default()))
+    }
+
     /// The whole view at `now`.
     pub(crate) fn view(&self, now: Timestamp) -> View {
         let everywhere = self.scope() == Scope::Everywhere;
@@ -289,6 +295,7 @@ impl Model {
             lock: self.lock.clone(),
             preview: self.preview(),
             run: self.shown_run(),
+            last: self.last(),
         }
     }
 }

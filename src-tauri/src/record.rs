@@ -5,53 +5,75 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use exeunt_domain::receipt::ReceiptBody;
-use exeunt_ipc::message::Closed;
+use exeunt_domain::{StepReport, StoreReport};
+use exeunt_ipc::message::{Closed, ReceiptLine};
 use serde_json::Value;
 
-use crate::view::{Cannot, Receipt, StepLine, StoreLine};
+use crate::view::{Cannot, Last, Receipt, StepLine, StoreLine};
 
 /// The receipt of `closed`. What the record does not tell stays none.
 pub(crate) fn receipt(closed: &Closed, device: &str, names: &[(String, String)]) -> Receipt {
-    let body = body(&closed.receipt);
-    let name = |id: &str| match names.iter().find(|(app, _)| app == id) {
-        Some((_, name)) => name.clone(),
-        None => id.to_owned(),
-    };
+    let txn = closed.txn.as_str().to_owned();
+    let mut receipt = read(&closed.receipt, txn, device, names);
+    receipt.stores = stores(&closed.stores, names);
+    receipt.steps = steps(&closed.steps);
+    receipt
+}
+
+/// The receipt that the warden keeps as its last, with its outcome.
+pub(crate) fn last(line: &ReceiptLine, device: &str) -> Last {
+    Last {
+        outcome: line.outcome.into(),
+        at_ms: line.at.0,
+        receipt: read(&line.receipt, line.txn.as_str().to_owned(), device, &[]),
+    }
+}
+
+fn read(compact: &str, txn: String, device: &str, names: &[(String, String)]) -> Receipt {
+    let body = body(compact);
+    let told = body.as_ref();
     Receipt {
-        seq: body.as_ref().map(|body| body.seq),
-        txn: closed.txn.as_str().to_owned(),
+        seq: told.map(|body| body.seq),
+        txn,
         signer: device.to_owned(),
-        pinned: body.as_ref().map(|body| body.pinned),
-        catalogue: body.as_ref().map(|body| body.catalogue.clone()),
-        checked_ms: body.as_ref().map(|body| body.checked.0),
-        stores: closed
-            .stores
-            .iter()
-            .map(|store| StoreLine {
-                app: name(&store.app),
-                profile: store.profile.clone(),
-                store: store.store.clone(),
-                verdict: store.verdict.into(),
-                why: store.detail.clone(),
-            })
-            .collect(),
-        steps: closed
-            .steps
-            .iter()
-            .map(|step| StepLine {
-                step: step.step.clone(),
-                took_ms: step.ms,
-                problem: step.error.clone(),
-            })
-            .collect(),
-        not_covered: body
+        pinned: told.map(|body| body.pinned),
+        catalogue: told.map(|body| body.catalogue.clone()),
+        checked_ms: told.map(|body| body.checked.0),
+        stores: told.map(|body| stores(&body.stores, names)).unwrap_or_default(),
+        steps: told.map(|body| steps(&body.steps)).unwrap_or_default(),
+        not_covered: told
             .iter()
             .flat_map(|body| &body.not_covered)
             .map(|open| Cannot { what: open.what.clone(), until_ms: open.until.map(|at| at.0) })
             .collect(),
         remarks: body.map(|body| body.remarks).unwrap_or_default(),
-        compact: closed.receipt.clone(),
+        compact: compact.to_owned(),
     }
+}
+
+/// Stores with the apps' names for people, where those are known.
+fn stores(reports: &[StoreReport], names: &[(String, String)]) -> Vec<StoreLine> {
+    let name = |id: &str| match names.iter().find(|(app, _)| app == id) {
+        Some((_, name)) => name.clone(),
+        None => id.to_owned(),
+    };
+    let line = |report: &StoreReport| StoreLine {
+        app: name(&report.app),
+        profile: report.profile.clone(),
+        store: report.store.clone(),
+        verdict: report.verdict.into(),
+        why: report.detail.clone(),
+    };
+    reports.iter().map(line).collect()
+}
+
+fn steps(reports: &[StepReport]) -> Vec<StepLine> {
+    let line = |report: &StepReport| StepLine {
+        step: report.step.clone(),
+        took_ms: report.ms,
+        problem: report.error.clone(),
+    };
+    reports.iter().map(line).collect()
 }
 
 /// The receipt claims inside a compact SET (RFC 8417 §2.2: `events`), if it holds any.
@@ -65,6 +87,25 @@ fn body(compact: &str) -> Option<ReceiptBody> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::fixtures::{NOW, TXN, compact, store};
+    use crate::view::{self, Verdict};
+
+    #[test]
+    fn reads_the_claims_of_a_signed_record() {
+        let line = ReceiptLine {
+            seq: 12,
+            txn: TXN.parse().unwrap(),
+            outcome: exeunt_domain::Outcome::Partial,
+            at: NOW,
+            subject: None,
+            receipt: compact(vec![store(Some(exeunt_domain::Verdict::Residual))]),
+        };
+        let last = last(&line, "occ-07");
+        assert_eq!(last.outcome, view::Outcome::Partial);
+        assert_eq!((last.receipt.seq, last.receipt.pinned), (Some(12), Some(true)));
+        assert_eq!(last.receipt.stores[0].verdict, Verdict::Residual);
+        assert_eq!(last.receipt.not_covered[0].what, "phone");
+    }
 
     #[test]
     fn anything_but_a_receipt_decodes_to_nothing() {

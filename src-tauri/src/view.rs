@@ -37,6 +37,19 @@ pub(crate) struct View {
     pub(crate) preview: PreviewState,
     /// A containment under way or ended.
     pub(crate) run: Option<Run>,
+    /// This device's last receipt from before this window, if the warden keeps one.
+    pub(crate) last: Option<Last>,
+}
+
+/// A receipt from before this window.
+#[derive(Clone, Debug, PartialEq, Serialize, TS)]
+pub(crate) struct Last {
+    /// How it ended on this device.
+    pub(crate) outcome: Outcome,
+    /// When it was issued.
+    pub(crate) at_ms: u64,
+    /// The receipt.
+    pub(crate) receipt: Receipt,
 }
 
 /// Which screen the window was opened for.
@@ -481,6 +494,7 @@ mod tests {
         }
         let declarations = declarations![
             View,
+            Last,
             Start,
             Warden,
             Unreachable,

@@ -57,7 +57,25 @@ preview: PreviewState,
 /**
  * A containment under way or ended.
  */
-run: Run | null, };
+run: Run | null, 
+/**
+ * This device's last receipt from before this window, if the warden keeps one.
+ */
+last: Last | null, };
+
+export type Last = { 
+/**
+ * How it ended on this device.
+ */
+outcome: Outcome, 
+/**
+ * When it was issued.
+ */
+at_ms: number, 
+/**
+ * The receipt.
+ */
+receipt: Receipt, };
 
 export type Start = "status" | "preview";
 

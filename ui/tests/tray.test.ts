@@ -68,6 +68,17 @@ describe("status", () => {
   });
 });
 
+describe("the last receipt", () => {
+  test("is there to be read after the window of its close was shut", async () => {
+    const page = await theatre.show(views.status_last);
+    expect(await id(page, "last-receipt").innerText()).toBe("Last receipt: verified, 12:35");
+    await id(page, "last-receipt").click();
+    expect(await id(page, "state-sentence").innerText()).toBe("Receipt 1838");
+    await id(page, "back").click();
+    await id(page, "primary-button").waitFor();
+  });
+});
+
 describe("preview", () => {
   test("asks the warden, shows what ends, stays and cannot end, and touches nothing", async () => {
     const page = await theatre.show(views.status);
@@ -279,8 +290,9 @@ describe("every screen", () => {
   const screens = Object.keys(views) as ViewName[];
 
   test("has no colour without its word: every glyph stands beside text", async () => {
+    const page = await theatre.show(views.asking);
     for (const name of screens) {
-      const page = await theatre.show(views[name]);
+      await page.evaluate((view) => window.stage.show(view), views[name] as View);
       const alone = await page.locator("svg[data-glyph]").evaluateAll((glyphs) =>
         glyphs.filter((glyph) => !glyph.closest("li, p, span:not(.rail), dd")?.textContent?.trim()).length,
       );
@@ -289,8 +301,9 @@ describe("every screen", () => {
   });
 
   test("fits 200 % zoom without scrolling sideways", async () => {
+    const page = await theatre.show(views.asking, { viewport: { width: 180, height: 280 } });
     for (const name of screens) {
-      const page = await theatre.show(views[name], { viewport: { width: 180, height: 280 } });
+      await page.evaluate((view) => window.stage.show(view), views[name] as View);
       const wide = await page.evaluate(() => document.documentElement.scrollWidth);
       expect(wide, name).toBeLessThanOrEqual(180);
     }

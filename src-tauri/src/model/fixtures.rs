@@ -1,7 +1,10 @@
 //! What a warden and an agent may say, for the tests of this crate.
 
-use exeunt_domain::receipt::{Before, LockReport, Mode, NotCovered};
-use exeunt_domain::{Outcome, Proof, SessionKind, StoreReport, Subject, Timestamp, Verdict};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use exeunt_domain::order::Authority;
+use exeunt_domain::receipt::{Before, LockReport, Mode, NotCovered, ReceiptBody};
+use exeunt_domain::{Outcome, Proof, SessionKind, StoreReport, Subject, Tier, Timestamp, Verdict};
 use exeunt_ipc::message::{
     Closed, ConsoleSession, Ends, HubLink, HubSession, Preview, Target, TxnState, WardenStatus,
 };
@@ -89,6 +92,33 @@ pub(crate) fn closed(outcome: Outcome, hub_committed: bool) -> Closed {
         lock: LockReport::Proved { how: "grab held".into() },
         receipt: "e30.e30.c2ln".into(),
     }
+}
+
+/// A record as a warden signs it, but for the signature.
+pub(crate) fn compact(stores: Vec<StoreReport>) -> String {
+    let body = ReceiptBody {
+        device: "occ-07".into(),
+        txn: TXN.parse().unwrap(),
+        seq: 12,
+        previous: String::new(),
+        authority: Authority::LocalRequest { uid: 1000, surface: "tray".into() },
+        subject: None,
+        tier: Tier::SignOut,
+        pinned: true,
+        mode: Mode::Installed,
+        outcome: Outcome::Partial,
+        accepted: NOW,
+        checked: NOW,
+        stores,
+        steps: Vec::new(),
+        lock: LockReport::NotAsked,
+        catalogue: "38".into(),
+        coverage: String::new(),
+        not_covered: vec![NotCovered { what: "phone".into(), until: None }],
+        remarks: Vec::new(),
+    };
+    let claims = serde_json::json!({ "events": { "https://exeunt.example/receipt": body } });
+    format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims.to_string()))
 }
 
 /// Two sessions, this device as the hub still sees it, and a laptop that stands at `laptop`.

@@ -122,6 +122,7 @@ const status: View = {
   lock: { kind: "idle" },
   preview: { kind: "ready", preview },
   run: null,
+  last: null,
 };
 
 const offline: View = { ...status, hub: { kind: "silent", since_ms: NOW - 8 * MINUTE }, places: null };
@@ -141,6 +142,7 @@ export const views = {
   status_nobody: { ...status, who: null, scope: "nobody", places: null },
   status_locked: { ...status, lock: { kind: "proved", at_ms: NOW } },
   status_lock_unproved: { ...status, lock: { kind: "not-proved", why: "no locker holds the screen" } },
+  status_last: { ...status, last: { outcome: "verified", at_ms: NOW - 90 * MINUTE, receipt } },
   offline,
   offline_preview: { ...offline, preview: { kind: "ready", preview: { ...preview, sessions: null, cannot: [], ends: [{ name: "occ-07", here: true, sessions: null, labels: [] }] } } },
   preview_asking: { ...status, preview: { kind: "asking" } },

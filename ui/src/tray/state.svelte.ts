@@ -1,5 +1,5 @@
 // The one state of the window: the last view from the tray process, and where the person is in it.
-import type { View } from "../bindings";
+import type { Receipt, View } from "../bindings";
 import type { Backend } from "./backend";
 
 export type Screen = "warden" | "status" | "preview" | "countdown" | "running" | "result" | "receipt";
@@ -20,12 +20,18 @@ export class TrayState {
   /** What to show: the view decides, then the person's own steps. */
   get screen(): Screen {
     const view = this.view;
+    if (this.readingReceipt && this.receipt) return "receipt";
     if (view?.run) {
-      if (this.readingReceipt && view.run.receipt) return "receipt";
       return view.run.ended_ms === null ? "running" : "result";
     }
     if (view?.warden.kind === "unreachable") return "warden";
     return this.place === "sent" ? "running" : this.place;
+  }
+
+  /** The receipt that can be read: of what this window has shown, else the device's last. */
+  get receipt(): Receipt | null {
+    if (this.view?.run) return this.view.run.receipt;
+    return this.view?.last?.receipt ?? null;
   }
 
   async start(): Promise<void> {
@@ -34,6 +40,7 @@ export class TrayState {
   }
 
   private receive(view: View): void {
+    if (view.run && !this.view?.run) this.readingReceipt = false;
     const summoned = this.view?.summons !== view.summons;
     this.view = view;
     this.now = Math.max(this.now, Date.now());
