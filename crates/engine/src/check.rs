@@ -58,7 +58,8 @@ impl Checked {
         self.not_covered.extend(other.not_covered);
         self.remarks.extend(other.remarks);
         self.lock = match (self.lock, other.lock) {
-            (worse @ LockReport::NotProved { .. }, _) | (_, worse @ LockReport::NotProved { .. }) => worse,
+            (worse @ LockReport::NotProved { .. }, _)
+            | (_, worse @ LockReport::NotProved { .. }) => worse,
             (proved @ LockReport::Proved { .. }, _) | (LockReport::NotAsked, proved) => proved,
         };
         self
@@ -162,8 +163,13 @@ impl<F: Files> Look<'_, '_, F> {
     ) -> Vec<StoreReport> {
         let left = if self.tier == Tier::Lock { Vec::new() } else { self.present() };
         let held = self.held(done);
-        let files: LastLook<'_, F> =
-            LastLook { left: &left, held, stuck: !done.quarantines.is_empty(), done };
+        let files: LastLook<'_, F> = LastLook {
+            left: &left,
+            held,
+            stuck: !done.quarantines.is_empty(),
+            isolated: self.run.host.isolated,
+            done,
+        };
         let mut rows: Vec<StoreReport> =
             plan.stores.iter().map(|store| files.verdict(store, Before::Present)).collect();
         for store in &self.appeared {
@@ -221,6 +227,7 @@ struct LastLook<'a, F: Files> {
     left: &'a [Store<F::Dir>],
     held: Result<usize, String>,
     stuck: bool,
+    isolated: bool,
     done: &'a Done<F::Quarantine>,
 }
 
@@ -255,7 +262,11 @@ impl<F: Files> LastLook<'_, F> {
             Ok(_) => {}
         }
         if self.stuck && store.action == Action::Remove {
-            return (Verdict::Unusable, Some("out of reach, not yet erased".into()));
+            return if self.isolated {
+                (Verdict::Unusable, Some("out of reach, not yet erased".into()))
+            } else {
+                (Verdict::Residual, Some("renamed away within reach, and not erased".into()))
+            };
         }
         (Verdict::Gone, None)
     }

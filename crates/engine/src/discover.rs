@@ -52,14 +52,20 @@ impl<'h, 'c, F: Files> Finder<'h, 'c, F> {
 
     /// Looks for `app` in the directories that its live processes name.
     pub(crate) fn live_places(&mut self, app: &'c App, processes: &[Process]) {
+        for rule in &app.env_dirs {
+            // A command-line tool is seldom running: any process of the account may carry it.
+            let named = processes.iter().filter_map(|process| process.env.get(&rule.variable));
+            let paths: BTreeSet<&Vec<u8>> = named.collect();
+            for path in paths {
+                // One outside the home is as often the machine's own as the account's: left alone.
+                if matches!(self.files.beneath_home(path), Ok(Some(_))) {
+                    self.live_dir(app, path);
+                }
+            }
+        }
         for process in processes.iter().filter(|process| belongs(app, process)) {
             for path in named_profiles(app, &process.args) {
                 self.live_dir(app, &path);
-            }
-            for rule in &app.env_dirs {
-                if let Some(path) = process.env.get(&rule.variable) {
-                    self.live_dir(app, path);
-                }
             }
             if let Some(home) = process.env.get("HOME") {
                 self.other_home(app, home);

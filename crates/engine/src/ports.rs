@@ -526,6 +526,8 @@ pub struct Host<'a, F: Files> {
     pub keychains: Option<&'a dyn Keychains>,
     /// The session's lock.
     pub locker: &'a dyn Locker,
+    /// Whether the account cannot reach into a quarantine: true for root's, false in user mode.
+    pub isolated: bool,
     /// Time.
     pub clock: &'a dyn Clock,
     /// The order's journal.

@@ -92,6 +92,7 @@ pub(crate) struct Machine {
     keychains: Option<SecretService>,
     locker: Box<dyn Locker + Send>,
     clock: SystemClock,
+    isolated: bool,
 }
 
 impl Machine {
@@ -118,7 +119,8 @@ impl Machine {
             }
             None => Box::new(NoLocker),
         };
-        Ok(Self { files, processes, keychains, locker, clock: SystemClock })
+        let isolated = rustix::process::geteuid().as_raw() != account.uid;
+        Ok(Self { files, processes, keychains, locker, clock: SystemClock, isolated })
     }
 
     /// The machine as the engine sees it.
@@ -132,6 +134,7 @@ impl Machine {
             processes: &self.processes,
             keychains: self.keychains.as_ref().map(|keychains| keychains as &dyn Keychains),
             locker: &*self.locker,
+            isolated: self.isolated,
             clock: &self.clock,
             journal,
             observe,
