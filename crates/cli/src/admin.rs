@@ -1,0 +1,31 @@
+//! `exeunt admin`: the hub's operators.
+//!
+//! It refuses to keep a token where others read it.
+
+mod audit;
+mod credentials;
+mod device;
+mod hub;
+mod login;
+mod session;
+mod sign_out;
+mod txn;
+
+use crate::args::admin::Admin;
+use crate::fault::Fault;
+use crate::out::Out;
+
+/// Runs one of its commands.
+pub(crate) fn run(out: Out, command: Admin) -> Result<u8, Fault> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match command {
+            Admin::Login(typed) => login::run(out, &typed).await,
+            Admin::Device(command) => device::run(out, command).await,
+            Admin::Session(command) => session::run(out, command).await,
+            Admin::SignOut(typed) => sign_out::run(out, typed).await,
+            Admin::Txn(command) => txn::run(out, command).await,
+            Admin::Audit(command) => audit::run(out, command).await,
+        }
+    })
+}

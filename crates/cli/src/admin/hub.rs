@@ -1,0 +1,196 @@
+//! The hub's admin interface over HTTP.
+//!
+//! It refuses plain HTTP to any host but this one, redirects, and answers over [`MAX_ANSWER_BYTES`].
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use exeunt_api::ErrorBody;
+use reqwest::{RequestBuilder, Response, StatusCode, Url};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::fault::Fault;
+
+/// Longest answer read, in bytes.
+const MAX_ANSWER_BYTES: usize = 64 << 20;
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
+/// Where a hub is, without a slash at the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HubAddress(String);
+
+impl HubAddress {
+    /// Reads what an operator typed.
+    pub(crate) fn parse(text: &str) -> Result<Self, Fault> {
+        let wrong = |why: &str| {
+            Fault::usage(format!("{text:?} {why}")).hint("write it as http://127.0.0.1:7443")
+        };
+        let url = Url::parse(text.trim()).map_err(|_| wrong("is no hub address"))?;
+        let host = url.host_str().ok_or_else(|| wrong("names no host"))?;
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let loopback = host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|a| a.is_loopback());
+        if url.scheme() != "http" || !loopback {
+            return Err(wrong("is not this machine: hubs are on loopback only until TLS is there"));
+        }
+        if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
+            return Err(wrong("is no base address"));
+        }
+        Ok(Self(url.as_str().trim_end_matches('/').to_owned()))
+    }
+
+    /// The text.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A hub and an operator's token.
+pub(crate) struct Hub {
+    http: reqwest::Client,
+    address: HubAddress,
+    token: String,
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl Hub {
+    /// A client of the hub at `address`.
+    pub(crate) fn new(address: HubAddress, token: String) -> Result<Self, Fault> {
+        let http = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .connect_timeout(Duration::from_secs(10))
+            .build()
+            .map_err(|error| Fault::new("http", error.to_string()))?;
+        Ok(Self { http, address, token })
+    }
+
+    /// The hub's address.
+    pub(crate) fn address(&self) -> &HubAddress {
+        &self.address
+    }
+
+    /// Asks for an object.
+    pub(crate) async fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> Result<T, Fault> {
+        let body = self.get_text(path, query).await?;
+        read_json(&body)
+    }
+
+    /// Asks for text, such as JSON Lines.
+    pub(crate) async fn get_text(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> Result<Vec<u8>, Fault> {
+        let request = self.http.get(self.at(path)).query(query).timeout(ANSWER_WITHIN);
+        read_all(self.send(request).await?).await
+    }
+
+    /// Sends an object and returns the one that answers it.
+    pub(crate) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Fault> {
+        let request = self.http.post(self.at(path)).json(body).timeout(ANSWER_WITHIN);
+        read_json(&read_all(self.send(request).await?).await?)
+    }
+
+    /// Opens a stream of server-sent events, which may be silent for long.
+    pub(crate) async fn stream(&self, path: &str) -> Result<Response, Fault> {
+        let request = self.http.get(self.at(path)).header("accept", "text/event-stream");
+        self.send(request).await
+    }
+
+    fn at(&self, path: &str) -> String {
+        format!("{}{path}", self.address.as_str())
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response, Fault> {
+        let answer = request.bearer_auth(&self.token).send().await.map_err(|e| self.broken(&e))?;
+        if answer.status().is_success() { Ok(answer) } else { Err(refusal(answer).await) }
+    }
+
+    fn broken(&self, error: &reqwest::Error) -> Fault {
+        let address = self.address.as_str();
+        Fault::unreachable("hub_unreachable", format!("the hub at {address} does not answer"))
+            .hint(format!("is `exeunt-hub serve` running there? ({})", root_cause(error)))
+    }
+}
+
+/// The fault of a connection that broke while an answer was read.
+pub(crate) fn broke_off(error: &reqwest::Error) -> Fault {
+    Fault::unreachable("hub_unreachable", format!("the hub broke off: {}", root_cause(error)))
+}
+
+async fn refusal(answer: Response) -> Fault {
+    let status = answer.status();
+    let body = read_all(answer).await.unwrap_or_default();
+    if status == StatusCode::UNAUTHORIZED {
+        return Fault::named(
+            "access_denied".into(),
+            "the hub does not accept this token".into(),
+            Some("store a good one with `exeunt admin login`".into()),
+        );
+    }
+    match serde_json::from_slice::<ErrorBody>(&body) {
+        Ok(body) => Fault::named(body.error.code, body.error.message, body.error.hint),
+        Err(_) => Fault::new("hub_answer", format!("the hub answered {status}")),
+    }
+}
+
+async fn read_all(mut answer: Response) -> Result<Vec<u8>, Fault> {
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(|error| broke_off(&error))? {
+        if body.len() + chunk.len() > MAX_ANSWER_BYTES {
+            return Err(Fault::new("hub_answer", "the hub's answer is too long"));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
+    serde_json::from_slice(body).map_err(|error| {
+        Fault::new("hub_answer", format!("the hub's answer cannot be read: {error}"))
+            .hint("are exeunt and exeunt-hub of one release?")
+    })
+}
+
+fn root_cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refuses_to_send_a_token_in_clear_to_another_machine() {
+        for text in ["http://hub.example", "https://127.0.0.1", "http://127.0.0.1.evil.example"] {
+            assert!(HubAddress::parse(text).is_err(), "{text}");
+        }
+        assert_eq!(HubAddress::parse("http://[::1]:7443/").unwrap().as_str(), "http://[::1]:7443");
+    }
+
+    #[test]
+    fn never_shows_its_token_in_debug_output() {
+        let address = HubAddress::parse("http://127.0.0.1:1").unwrap();
+        let hub = Hub::new(address, "s3cret".into()).unwrap();
+        assert!(!format!("{hub:?}").contains("s3cret"));
+    }
+}

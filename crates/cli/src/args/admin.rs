@@ -1,0 +1,138 @@
+//! The operator's commands.
+//!
+//! It refuses a token on the command line: other users of the machine could read it there.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use exeunt_domain::{DeviceId, Subject, Tier, Txn};
+
+use super::ExportFormat;
+
+pub(crate) const AFTER: &str = "\
+Examples:
+  exeunt admin login --hub http://127.0.0.1:7443 --token-file /var/lib/exeunt-hub/admin-token
+  exeunt admin device token --name occ-07
+  exeunt admin sign-out --subject alice --preview
+  exeunt admin sign-out --subject alice --reason \"laptop lost\" --follow
+  exeunt admin txn show 0198f2… --follow
+
+EXEUNT_HUB and EXEUNT_ADMIN_TOKEN, when set, win over what `login` stored.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Admin {
+    /// Remember a hub and an operator's token: in the keyring where there is one, else in a file
+    /// that only you can read.
+    Login(Login),
+    /// Devices.
+    #[command(subcommand)]
+    Device(Device),
+    /// Sessions.
+    #[command(subcommand)]
+    Session(Session),
+    /// Sign a subject out everywhere, with nobody at the device.
+    #[command(after_help = "Examples:\n  exeunt admin sign-out --subject alice --preview\n  \
+                      exeunt admin sign-out --subject alice --follow --json\n\n\
+                      Without --follow the exit code is 0 once the hub has committed: from then on every old\n\
+                      session is refused. With --follow it follows the worst target's outcome.")]
+    SignOut(SignOut),
+    /// Transactions: what one sign-out did, target by target.
+    #[command(subcommand)]
+    Txn(TxnCommand),
+    /// The hub's audit log.
+    #[command(subcommand)]
+    Audit(Audit),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Login {
+    /// The hub's address, such as http://127.0.0.1:7443.
+    #[arg(long, env = "EXEUNT_HUB")]
+    pub(crate) hub: String,
+    /// A file that holds the token; `-`, the default, reads standard input.
+    #[arg(long, value_name = "FILE", default_value = "-")]
+    pub(crate) token_file: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Device {
+    /// List enrolled devices and their keys.
+    List,
+    /// Make a one-time enrolment token. It is shown once.
+    #[command(
+        after_help = "Example:\n  exeunt admin device token --name occ-07 --ttl 3600 > token.txt"
+    )]
+    Token {
+        /// What the device will be called. Only a token that names an enrolled device enrols it anew.
+        #[arg(long)]
+        name: Option<DeviceId>,
+        /// Seconds until it expires; an hour when absent.
+        #[arg(long, value_name = "SECONDS")]
+        ttl: Option<u64>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Session {
+    /// List every session of a subject.
+    List {
+        /// Whose.
+        #[arg(long)]
+        subject: Subject,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SignOut {
+    /// Whose sessions end.
+    #[arg(long)]
+    pub(crate) subject: Subject,
+    /// Only the subject's sessions on this device.
+    #[arg(long)]
+    pub(crate) device: Option<DeviceId>,
+    /// How much ends: lock or sign-out.
+    #[arg(long, default_value = "sign-out")]
+    pub(crate) tier: Tier,
+    /// Show what would end, and touch nothing.
+    #[arg(long, conflicts_with = "follow")]
+    pub(crate) preview: bool,
+    /// Words for the record and for the person.
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
+    /// Execute only what the preview with this digest showed.
+    #[arg(long, conflicts_with = "preview")]
+    pub(crate) digest: Option<String>,
+    /// A repeat with the same key does nothing and answers the first call's transaction.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) idempotency_key: Option<String>,
+    /// Show every target's outcome as it happens, until the last is final.
+    #[arg(long)]
+    pub(crate) follow: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TxnCommand {
+    /// Show how a transaction stands.
+    Show {
+        /// The transaction.
+        id: Txn,
+        /// Show every change until the last target is final; the exit code follows the outcome.
+        #[arg(long)]
+        follow: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Audit {
+    /// Have the hub check its hash chain against the signed head.
+    Verify,
+    /// Print the whole log.
+    Export {
+        /// How.
+        #[arg(long, value_enum, default_value_t = ExportFormat::Jsonl)]
+        format: ExportFormat,
+        /// Only what follows this sequence number.
+        #[arg(long, default_value_t = 0, value_name = "SEQ")]
+        after: u64,
+    },
+}

@@ -1,0 +1,247 @@
+//! Operators' commands against a hub that the test plays.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use exeunt_api::SignOutRequest;
+use exeunt_ssf::SigningKey;
+use serde_json::{Value, json};
+
+use crate::schema::check;
+use crate::stage::{Ran, Stage};
+
+const TOKEN: &str = "operator-token";
+
+struct Hub {
+    url: String,
+    asked: Arc<Mutex<Vec<SignOutRequest>>>,
+    _runtime: tokio::runtime::Runtime,
+}
+
+type Shared = State<Arc<Mutex<Vec<SignOutRequest>>>>;
+
+fn hub() -> Hub {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let asked: Arc<Mutex<Vec<SignOutRequest>>> = Arc::default();
+    let app = Router::new()
+        .route("/v1/devices", get(devices))
+        .route("/v1/device-tokens", post(token))
+        .route("/v1/sessions", get(sessions))
+        .route("/v1/sign-out", post(sign_out))
+        .route("/v1/txn/{txn}", get(|| async { Json(state("fenced")) }))
+        .route("/v1/txn/{txn}/events", get(events))
+        .route("/v1/audit", get(audit))
+        .route("/v1/audit/verify", get(|| async { Json(audit_verdict()) }))
+        .with_state(Arc::clone(&asked));
+    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    runtime.spawn(async move { axum::serve(listener, app).await });
+    Hub { url, asked, _runtime: runtime }
+}
+
+impl Hub {
+    fn run(&self, stage: &Stage, arguments: &[&str]) -> Ran {
+        let mut command = stage.command(arguments);
+        command.env("EXEUNT_HUB", &self.url).env("EXEUNT_ADMIN_TOKEN", TOKEN);
+        Ran::of(&command.output().unwrap())
+    }
+}
+
+async fn devices(headers: HeaderMap) -> Response {
+    if headers.get("authorization").unwrap() != &format!("Bearer {TOKEN}") {
+        let error =
+            json!({"v": 1, "error": {"code": "unauthorized", "message": "who?", "hint": null}});
+        return (StatusCode::UNAUTHORIZED, Json(error)).into_response();
+    }
+    let key = SigningKey::generate().unwrap();
+    Json(json!({"v": 1, "devices": [{
+        "id": "occ-07", "epoch": 1, "enrolled": 1, "last_seen": null,
+        "device_kid": key.kid(), "device_jwk": key.jwk(), "receipts": 0, "waiting": 1
+    }]}))
+    .into_response()
+}
+
+async fn token(Json(request): Json<Value>) -> Json<Value> {
+    assert_eq!(request, json!({ "name": "occ-07", "ttl_s": 60 }));
+    Json(json!({ "v": 1, "token": "exeunt-enroll-x", "expires": 60_000 }))
+}
+
+fn session() -> Value {
+    json!({
+        "id": "00112233aabbccdd", "subject": {"format": "opaque", "id": "alice"}, "kind": "web",
+        "aud": "site", "place": "site", "label": "Chromium on occ-07", "device": "occ-07",
+        "seq": 3, "auth_time": 1, "since": 1, "last_seen": 2, "status": "active",
+        "proof": null, "revoked_by": null
+    })
+}
+
+async fn sessions(Query(query): Query<HashMap<String, String>>) -> Response {
+    if query["subject"] == "mallory" {
+        let error = json!({"v": 1, "error": {"code": "forbidden", "message": "no", "hint": "ask"}});
+        return (StatusCode::FORBIDDEN, Json(error)).into_response();
+    }
+    Json(json!({ "v": 1, "sessions": [session()] })).into_response()
+}
+
+async fn sign_out(State(asked): Shared, Json(request): Json<SignOutRequest>) -> Json<Value> {
+    let txn = (!request.preview).then_some("t1");
+    asked.lock().unwrap().push(request);
+    Json(json!({
+        "v": 1, "txn": txn, "seq": 4, "sessions": [session()], "devices": ["occ-07"],
+        "outcome": "requested", "digest": "ab"
+    }))
+}
+
+fn state(outcome: &str) -> Value {
+    json!({"v": 1, "txn": "t1", "outcome": outcome, "targets": [
+        {"kind": "device", "id": "occ-07", "outcome": outcome, "at": 5, "detail": null}
+    ]})
+}
+
+async fn events(Path(txn): Path<String>) -> Response {
+    let last = if txn == "t1" { "verified" } else { "partial" };
+    let body: String = ["requested", "fenced", "fenced", last]
+        .iter()
+        .map(|outcome| format!("data: {}\n\n", state(outcome)))
+        .collect();
+    ([("content-type", "text/event-stream")], body).into_response()
+}
+
+async fn audit(Query(query): Query<HashMap<String, String>>) -> String {
+    let after: u64 = query["after"].parse().unwrap();
+    (after + 1..=3)
+        .take(2)
+        .map(|seq| {
+            let row = json!({
+                "seq": seq, "at": 1, "actor": "hub", "action": "start", "source_device": null,
+                "subject": null, "txn": null, "reason": null, "sessions": [], "detail": {},
+                "hash": "00"
+            });
+            format!("{row}\n")
+        })
+        .collect()
+}
+
+fn audit_verdict() -> Value {
+    json!({"v": 1, "verified": false, "rows": 2, "head_seq": 3, "reason": "row 3 is missing"})
+}
+
+#[test]
+fn devices_and_tokens_are_listed_and_made() {
+    let (hub, stage) = (hub(), Stage::empty());
+    check("admin-device-list", &hub.run(&stage, &["admin", "device", "list", "--json"]).json());
+    let arguments = ["admin", "device", "token", "--name", "occ-07", "--ttl", "60"];
+    let ran = hub.run(&stage, &arguments);
+    assert_eq!(ran.out, "exeunt-enroll-x\n", "the token alone, for redirection");
+    let with_json: Vec<&str> = arguments.into_iter().chain(["--json"]).collect();
+    check("admin-device-token", &hub.run(&stage, &with_json).json());
+}
+
+#[test]
+fn sessions_are_listed_and_a_refusal_of_the_hub_exits_5() {
+    let (hub, stage) = (hub(), Stage::empty());
+    let list = ["admin", "session", "list", "--json", "--subject"];
+    let alice: Vec<&str> = list.into_iter().chain(["alice"]).collect();
+    check("admin-session-list", &hub.run(&stage, &alice).json());
+    let mallory: Vec<&str> = list.into_iter().chain(["mallory"]).collect();
+    let ran = hub.run(&stage, &mallory);
+    assert_eq!(ran.code, 5, "{ran:?}");
+    check("error", &ran.json());
+    assert_eq!(ran.json()["error"]["hint"], "ask");
+}
+
+#[test]
+fn a_preview_asks_for_a_preview_and_a_sign_out_does_not() {
+    let (hub, stage) = (hub(), Stage::empty());
+    let base = ["admin", "sign-out", "--subject", "alice", "--device", "occ-07", "--json"];
+    let preview: Vec<&str> = base.into_iter().chain(["--preview"]).collect();
+    check("admin-sign-out", &hub.run(&stage, &preview).json());
+    let ran = hub.run(&stage, &base);
+    assert_eq!(ran.code, 0, "the hub has committed: {ran:?}");
+    check("admin-sign-out", &ran.json());
+    let asked = hub.asked.lock().unwrap();
+    assert_eq!(asked.iter().map(|r| r.preview).collect::<Vec<_>>(), [true, false]);
+    assert!(asked.iter().all(|r| r.device.as_ref().unwrap().as_str() == "occ-07"));
+}
+
+#[test]
+fn following_prints_one_line_a_change_and_exits_by_the_outcome() {
+    let (hub, stage) = (hub(), Stage::empty());
+    for (txn, last, code) in [("t1", "verified", 0), ("t2", "partial", 3)] {
+        let ran = hub.run(&stage, &["admin", "txn", "show", txn, "--follow", "--json"]);
+        assert_eq!(ran.code, code, "{ran:?}");
+        let lines: Vec<Value> =
+            ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        lines.iter().for_each(|line| check("txn", line));
+        let outcomes: Vec<&str> = lines.iter().map(|l| l["outcome"].as_str().unwrap()).collect();
+        assert_eq!(outcomes, ["requested", "fenced", last]);
+    }
+    let ran = hub.run(&stage, &["admin", "sign-out", "--subject", "alice", "--follow", "--json"]);
+    assert_eq!((ran.code, ran.out.lines().count()), (0, 4), "{ran:?}");
+}
+
+#[test]
+fn showing_an_unfinished_transaction_is_an_answer() {
+    let (hub, stage) = (hub(), Stage::empty());
+    let ran = hub.run(&stage, &["admin", "txn", "show", "t1", "--json"]);
+    assert_eq!(ran.code, 0);
+    check("txn", &ran.json());
+}
+
+#[test]
+fn the_audit_is_exported_page_by_page_and_a_broken_chain_exits_1() {
+    let (hub, stage) = (hub(), Stage::empty());
+    let ran = hub.run(&stage, &["admin", "audit", "export"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let rows: Vec<Value> = ran.out.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    rows.iter().for_each(|row| check("admin-audit-entry", row));
+    assert_eq!(rows.iter().map(|r| r["seq"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2, 3]);
+    let ran = hub.run(&stage, &["admin", "audit", "verify", "--json"]);
+    assert_eq!(ran.code, 1);
+    check("admin-audit-verify", &ran.json());
+}
+
+#[test]
+fn login_keeps_a_good_token_in_a_file_of_its_owner_and_refuses_a_bad_one() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (hub, stage) = (hub(), Stage::empty());
+    let login = ["admin", "login", "--hub", &hub.url, "--json"];
+    let bad = stage.run_with_input(&login, "wrong\n");
+    assert_eq!(bad.code, 5, "{bad:?}");
+    let file = stage.dir.path().join("config/exeunt/admin.json");
+    assert!(!file.exists(), "a token that the hub refused is not kept");
+    let good = stage.run_with_input(&login, &format!("{TOKEN}\n"));
+    assert_eq!(good.code, 0, "{good:?}");
+    check("admin-login", &good.json());
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(stage.run(&["admin", "device", "list"]).code, 0);
+}
+
+#[test]
+fn a_stored_token_is_not_sent_to_another_hub() {
+    let (one, other, stage) = (hub(), hub(), Stage::empty());
+    let login = ["admin", "login", "--hub", &one.url];
+    assert_eq!(stage.run_with_input(&login, TOKEN).code, 0);
+    let mut command = stage.command(&["admin", "device", "list", "--json"]);
+    let ran = Ran::of(&command.env("EXEUNT_HUB", &other.url).output().unwrap());
+    assert_eq!(ran.json()["error"]["code"], "not_logged_in");
+}
+
+#[test]
+fn a_hub_that_is_not_there_exits_4_and_another_machine_is_a_usage_error() {
+    let stage = Stage::empty();
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for (url, code) in [(format!("http://{nobody}"), 4), ("http://hub.example".to_owned(), 2)] {
+        let mut command = stage.command(&["admin", "device", "list", "--json"]);
+        command.env("EXEUNT_HUB", &url).env("EXEUNT_ADMIN_TOKEN", TOKEN);
+        let ran = Ran::of(&command.output().unwrap());
+        assert_eq!(ran.code, code, "{url}: {ran:?}");
+        check("error", &ran.json());
+    }
+}

@@ -1,0 +1,338 @@
+//! Commands that ask this device's warden and agent.
+
+use exeunt_domain::receipt::{Before, LockReport, Mode, NotCovered};
+use exeunt_domain::{
+    DeviceId, Outcome, Proof, SessionId, SessionKind, StepReport, StoreReport, Subject, Tier,
+    Timestamp, Txn, Verdict,
+};
+use exeunt_ipc::message::{
+    AgentAnswer, AgentRequest, Closed, ConsoleSession, Ends, Failure, HubLink, HubSession, Preview,
+    Progress, ReceiptLine, WardenAnswer, WardenRequest, WardenStatus,
+};
+use exeunt_ssf::{EnrolToken, SigningKey};
+
+use crate::offline::receipt;
+use crate::schema::check;
+use crate::stage::Stage;
+
+fn store(verdict: Option<Verdict>) -> StoreReport {
+    StoreReport {
+        app: "chromium".into(),
+        profile: "Default".into(),
+        store: "cookies".into(),
+        place: ".config/chromium/Default/Cookies".into(),
+        before: Before::Present,
+        verdict,
+        detail: None,
+    }
+}
+
+fn session() -> ConsoleSession {
+    ConsoleSession {
+        id: SessionId::parse("s1").unwrap(),
+        subject: Subject::parse("alice@corp.example").unwrap(),
+        uid: 1000,
+        proof: Proof::Account,
+        since: Timestamp(1),
+    }
+}
+
+fn line() -> ReceiptLine {
+    ReceiptLine {
+        seq: 1,
+        txn: txn(),
+        outcome: Outcome::Verified,
+        at: Timestamp(1),
+        subject: Some(Subject::parse("alice").unwrap()),
+        receipt: receipt(&SigningKey::generate().unwrap(), true),
+    }
+}
+
+fn txn() -> Txn {
+    Txn::parse("t1").unwrap()
+}
+
+fn status() -> WardenAnswer {
+    WardenAnswer::Status(WardenStatus {
+        mode: Mode::Installed,
+        device: Some(DeviceId::parse("occ-07").unwrap()),
+        hub: Some("http://127.0.0.1:7443".into()),
+        sessions: vec![session()],
+        running: None,
+        waiting: 2,
+        catalogue: "1".into(),
+        console: "occ-07".into(),
+        last: Some(line()),
+    })
+}
+
+fn preview() -> WardenAnswer {
+    WardenAnswer::Preview(Preview {
+        stores: vec![store(None)],
+        ends: vec![Ends { app: "chromium".into(), name: "Chromium".into(), stores: 1 }],
+        closes: vec!["Chromium".into()],
+        stays: vec!["Documents".into()],
+        cannot: vec![NotCovered { what: "copied tokens".into(), until: None }],
+        digest: "d1".into(),
+    })
+}
+
+fn closed(outcome: Outcome, hub_committed: bool, hub_refused: Option<&str>) -> WardenAnswer {
+    let verdict = if outcome == Outcome::Verified { Verdict::Gone } else { Verdict::Residual };
+    WardenAnswer::Closed(Closed {
+        txn: txn(),
+        outcome,
+        hub_committed,
+        hub_refused: hub_refused.map(str::to_owned),
+        stores: vec![store(Some(verdict))],
+        steps: vec![step()],
+        lock: LockReport::Proved { how: "grab held".into() },
+        receipt: "a.b.c".into(),
+    })
+}
+
+fn step() -> StepReport {
+    StepReport { step: "freeze".into(), ms: 1.5, at_ms: 2.5, error: None }
+}
+
+fn progress() -> WardenAnswer {
+    WardenAnswer::Progress(Progress {
+        txn: txn(),
+        outcome: Outcome::Fenced,
+        hub_committed: Some(true),
+        step: Some(step()),
+    })
+}
+
+fn link(reachable: bool) -> AgentAnswer {
+    let hub = Some("http://127.0.0.1:7443".into());
+    AgentAnswer::Status(HubLink { hub, reachable, answered: None, waiting: 0 })
+}
+
+#[test]
+fn status_tells_who_is_here_and_how_the_hub_stands() {
+    let stage = Stage::empty().warden(|_| vec![status()]).agent(|_| link(false));
+    let ran = stage.run(&["status", "--json"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    check("status", &ran.json());
+    let words = stage.run(&["status"]).out;
+    assert!(words.contains("alice@corp.example"), "{words}");
+    assert!(words.contains("The hub does not answer"), "{words}");
+}
+
+#[test]
+fn status_answers_without_an_agent_and_says_so() {
+    let stage = Stage::empty().warden(|_| vec![status()]);
+    let json = stage.run(&["status", "--json"]).json();
+    check("status", &json);
+    assert!(json["link"].is_null());
+}
+
+#[test]
+fn survey_and_preview_print_what_the_warden_found() {
+    let stage = Stage::empty().warden(|request| match request {
+        WardenRequest::Preview { tier: Tier::SignOut } => vec![preview()],
+        _ => vec![WardenAnswer::Survey { stores: vec![store(None)] }],
+    });
+    for command in ["survey", "preview"] {
+        let ran = stage.run(&[command, "--json"]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        match command {
+            "survey" => check("survey", &ran.json()),
+            _ => check("preview", &ran.json()),
+        }
+    }
+    assert!(stage.run(&["preview"]).out.contains("stays   Documents"));
+}
+
+#[test]
+fn close_shows_each_step_and_exits_by_the_outcome() {
+    for (outcome, code) in [
+        (Outcome::Verified, 0),
+        (Outcome::Partial, 3),
+        (Outcome::Unreachable, 4),
+        (Outcome::Refused, 5),
+    ] {
+        let stage = Stage::empty().warden(move |_| vec![progress(), closed(outcome, false, None)]);
+        let ran = stage.run(&["close", "--yes"]);
+        assert_eq!(ran.code, code, "{ran:?}");
+        assert!(ran.err.contains("freeze"), "{ran:?}");
+        let ran = stage.run(&["close", "--yes", "--json"]);
+        assert_eq!(ran.code, code, "{ran:?}");
+        assert!(ran.err.is_empty(), "{ran:?}");
+        check("close", &ran.json());
+    }
+}
+
+#[test]
+fn a_partial_close_names_what_remains() {
+    let stage = Stage::empty().warden(|_| vec![closed(Outcome::Partial, false, None)]);
+    let words = stage.run(&["close", "--yes"]).out;
+    assert!(words.contains("residual"), "{words}");
+    assert!(words.contains(".config/chromium/Default/Cookies"), "{words}");
+}
+
+#[test]
+fn everywhere_never_says_done_for_what_the_hub_did_not_commit() {
+    for (committed, refused, outcome, code, words) in [
+        (true, None, "verified", 0, "every session is refused from now on"),
+        (false, None, "unreachable", 4, "Elsewhere is still signed in"),
+        (false, Some("rate_limited"), "refused", 5, "the hub refused (rate_limited)"),
+    ] {
+        let stage = Stage::empty()
+            .warden(move |_| vec![progress(), closed(Outcome::Verified, committed, refused)])
+            .agent(|_| link(true));
+        let ran = stage.run(&["everywhere", "--yes", "--json"]);
+        assert_eq!(ran.code, code, "{ran:?}");
+        let json = ran.json();
+        check("everywhere", &json);
+        assert_eq!(json["outcome"], outcome);
+        assert_eq!(json["device"], "verified");
+        assert!(stage.run(&["everywhere", "--yes"]).out.contains(words), "{words}");
+    }
+}
+
+#[test]
+fn a_refusal_of_the_warden_keeps_its_code_and_exits_5() {
+    let stage = Stage::empty().warden(|_| {
+        vec![WardenAnswer::Failed(Failure {
+            code: "tier_refused".into(),
+            message: "purge is not there yet".into(),
+            hint: Some("use sign-out".into()),
+        })]
+    });
+    let ran = stage.run(&["close", "--tier", "purge", "--yes", "--json"]);
+    assert_eq!(ran.code, 5);
+    check("error", &ran.json());
+    assert_eq!(ran.json()["error"]["code"], "tier_refused");
+}
+
+#[test]
+fn lock_exits_0_only_when_it_is_proved() {
+    for (lock, code) in [
+        (LockReport::Proved { how: "grab held".into() }, 0),
+        (LockReport::NotProved { why: "no locker".into() }, 3),
+    ] {
+        let stage =
+            Stage::empty().warden(move |_| vec![WardenAnswer::Locked { lock: lock.clone() }]);
+        let ran = stage.run(&["lock", "--json"]);
+        assert_eq!(ran.code, code, "{ran:?}");
+        check("lock", &ran.json());
+    }
+}
+
+#[test]
+fn sessions_begin_end_and_are_listed_with_those_elsewhere() {
+    let stage = Stage::empty()
+        .warden(|request| match request {
+            WardenRequest::SessionEnd => vec![WardenAnswer::Done],
+            _ => vec![WardenAnswer::Sessions { sessions: vec![session()] }],
+        })
+        .agent(|request| match request {
+            AgentRequest::HubSessions => AgentAnswer::Sessions {
+                sessions: vec![HubSession {
+                    kind: SessionKind::Web,
+                    place: "desk".into(),
+                    label: "Chromium on occ-07".into(),
+                    here: true,
+                    since: Timestamp(1),
+                    last_seen: Timestamp(2),
+                }],
+            },
+            AgentRequest::Status | AgentRequest::TxnState { .. } => link(true),
+        });
+    let begun = stage.run(&["session", "begin", "--subject", "Alice@Corp.example", "--json"]);
+    check("session-begin", &begun.json());
+    let alice = Subject::Email { email: "alice@corp.example".into() };
+    assert_eq!(stage.asked(), [WardenRequest::SessionBegin { subject: alice, uid: None }]);
+    check("session-end", &stage.run(&["session", "end", "--json"]).json());
+    let listed = stage.run(&["session", "list", "--json"]).json();
+    check("session-list", &listed);
+    assert_eq!(listed["hub_sessions"][0]["label"], "Chromium on occ-07");
+}
+
+#[test]
+fn sessions_elsewhere_are_not_known_when_the_agent_is_not_there() {
+    let stage = Stage::empty().warden(|_| vec![WardenAnswer::Sessions { sessions: vec![] }]);
+    let listed = stage.run(&["session", "list", "--json"]).json();
+    check("session-list", &listed);
+    assert!(listed["hub_sessions"].is_null());
+    assert_eq!(listed["hub_error"]["code"], "not_running");
+}
+
+#[test]
+fn receipts_are_listed_shown_and_bundled_with_the_device_key() {
+    let key = SigningKey::generate().unwrap();
+    let line = ReceiptLine { receipt: receipt(&key, true), ..line() };
+    let stage = Stage::empty()
+        .warden(move |_| vec![WardenAnswer::Receipts { receipts: vec![line.clone()] }]);
+    check("receipt-list", &stage.run(&["receipt", "list", "--json"]).json());
+    check("receipt-show", &stage.run(&["receipt", "show", "1", "--json"]).json());
+    assert_eq!(stage.run(&["receipt", "show", "1", "--bundle"]).code, 1, "no key is published");
+    stage.file("device-key.pub.json", &serde_json::to_string(key.jwk()).unwrap());
+    let bundle = stage.run(&["receipt", "show", "1", "--bundle"]);
+    check("receipt-bundle", &bundle.json());
+    let keys = stage.file("keys.json", &serde_json::to_string(key.jwk()).unwrap());
+    let verify = ["receipt", "verify", "-", "--jwks", &keys];
+    assert_eq!(stage.run_with_input(&verify, &bundle.out).code, 0);
+}
+
+#[test]
+fn enrolment_takes_a_token_from_standard_input_and_names_the_device() {
+    let token = EnrolToken {
+        v: 1,
+        hub: "http://127.0.0.1:7443".into(),
+        issuer: "http://127.0.0.1:7443".into(),
+        secret: "s".into(),
+        thumbprints: vec![SigningKey::generate().unwrap().kid().clone()],
+        name: None,
+        expires: Timestamp(1),
+    };
+    let text = token.encode();
+    let stage = Stage::empty().warden(|request| match request {
+        WardenRequest::Status => vec![status()],
+        _ => vec![WardenAnswer::Done],
+    });
+    let ran =
+        stage.run_with_input(&["enroll", "--token-file", "-", "--json"], &format!("{text}\n"));
+    assert_eq!(ran.code, 0, "{ran:?}");
+    check("enroll", &ran.json());
+    assert_eq!(stage.asked()[0], WardenRequest::Enroll { token: text });
+    check("unenroll", &stage.run(&["unenroll", "--yes", "--json"]).json());
+}
+
+#[test]
+fn doctor_names_a_next_step_for_everything_that_is_missing() {
+    let ran = Stage::empty().run(&["doctor", "--json"]);
+    assert_eq!(ran.code, 3, "{ran:?}");
+    let found = ran.json();
+    check("doctor", &found);
+    for one in found["checks"].as_array().unwrap() {
+        assert_eq!(one["ok"].as_bool().unwrap(), one["next"].is_null(), "{one}");
+    }
+    let stage = Stage::empty().warden(|_| vec![status()]).agent(|_| link(true));
+    let found = stage.run(&["doctor", "--json"]).json();
+    check("doctor", &found);
+    let is_ok = |name: &str| {
+        found["checks"].as_array().unwrap().iter().any(|c| c["name"] == name && c["ok"] == true)
+    };
+    assert!(["warden", "enrolment", "session", "agent", "hub"].into_iter().all(is_ok), "{found}");
+}
+
+#[test]
+fn home_runs_the_warden_s_once_and_passes_its_output_and_exit_code_through() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let stage = Stage::empty();
+    let script = stage.file("exeunt-warden", "#!/bin/sh\necho \"$@\"\nexit 3\n");
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    // A copy of the program, so that the warden beside it is the test's.
+    let program = stage.dir.path().join("exeunt");
+    std::fs::copy(env!("CARGO_BIN_EXE_exeunt"), &program).unwrap();
+    let output = std::process::Command::new(program)
+        .args(["close", "--home", "/tmp/alice", "--yes", "--reason", "x", "--json"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    let words = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(words.trim(), "once --home /tmp/alice --tier sign-out --reason x --json");
+}
