@@ -1,0 +1,420 @@
+//! The serving warden as its peers see it: a real process, a throwaway home, a hub played by the
+//! test.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use exeunt_domain::order::{ENROL_EVENT, ENROLLED_EVENT, ORDER_EVENT, Order, RECEIPT_EVENT};
+use exeunt_domain::receipt::ReceiptBody;
+use exeunt_domain::{DeviceId, Jti, Outcome, Subject, Tier, Timestamp, Txn, Verdict};
+use exeunt_ipc::message::{Closed, Failure, UplinkSet, WardenAnswer, WardenRequest};
+use exeunt_ipc::{Sockets, WardenClient};
+use exeunt_ssf::{
+    EnrolEvent, EnrolToken, EnrolledEvent, Expected, Jwks, Set, SigningKey, read_unverified,
+};
+
+const ISSUER: &str = "http://127.0.0.1:7443";
+const NOW: Timestamp = Timestamp(1_700_000_000_000);
+
+/// A warden over a throwaway home; ended by pid when the test is over.
+struct Rig {
+    dir: tempfile::TempDir,
+    child: Child,
+}
+
+impl Rig {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().join("home");
+        std::fs::create_dir_all(home.join(".aws/sso/cache")).unwrap();
+        std::fs::create_dir_all(home.join("Documents")).unwrap();
+        std::fs::write(dir.path().join("warden.toml"), "subject_fixed = \"alice\"\n").unwrap();
+        std::fs::create_dir(dir.path().join("run")).unwrap();
+        let key = SigningKey::generate().unwrap();
+        let agent_key = serde_json::to_vec(key.jwk()).unwrap();
+        std::fs::write(dir.path().join("run/agent-key.pub.json"), agent_key).unwrap();
+        let child = spawn(dir.path());
+        let rig = Self { dir, child };
+        rig.plant();
+        rig.connect();
+        rig
+    }
+
+    fn plant(&self) {
+        std::fs::create_dir_all(self.home().join(".aws/sso/cache")).unwrap();
+        std::fs::write(self.token(), "token").unwrap();
+        std::fs::write(self.home().join("Documents/letter"), "dear").unwrap();
+    }
+
+    fn restart(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.child = spawn(self.dir.path());
+        self.connect();
+    }
+
+    fn home(&self) -> PathBuf {
+        self.dir.path().join("home")
+    }
+
+    fn token(&self) -> PathBuf {
+        self.home().join(".aws/sso/cache/a.json")
+    }
+
+    /// Connects, waiting for the socket for as long as the process lives.
+    fn connect(&self) -> WardenClient {
+        let socket = Sockets::within(&self.dir.path().join("run")).warden;
+        let until = Instant::now() + Duration::from_secs(20);
+        loop {
+            match WardenClient::connect(&socket) {
+                Ok(client) => {
+                    client.answer_within(Some(Duration::from_secs(30))).unwrap();
+                    return client;
+                }
+                Err(_) if Instant::now() < until => std::thread::yield_now(),
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    fn ask(&self, request: WardenRequest) -> WardenAnswer {
+        self.connect().ask(request).unwrap()
+    }
+
+    fn close(&self) -> Closed {
+        let request =
+            WardenRequest::Close { tier: Tier::SignOut, reason: None, surface: "test".into() };
+        end_of(self.connect(), request).unwrap()
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+fn spawn(dir: &Path) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_exeunt-warden"))
+        .args(["serve", "--user-mode", "--home"])
+        .arg(dir.join("home"))
+        .arg("--runtime-dir")
+        .arg(dir.join("run"))
+        .arg("--state-dir")
+        .arg(dir.join("state"))
+        .arg("--config")
+        .arg(dir.join("warden.toml"))
+        .env("HOME", dir.join("home"))
+        .env_remove("DISPLAY")
+        .env_remove("DBUS_SESSION_BUS_ADDRESS")
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// Everything up to the last answer.
+fn end_of(mut client: WardenClient, request: WardenRequest) -> Result<Closed, Failure> {
+    let mut answer = client.ask(request).unwrap();
+    loop {
+        match answer {
+            WardenAnswer::Progress(_) => answer = client.next_answer().unwrap(),
+            WardenAnswer::Closed(closed) => return Ok(closed),
+            WardenAnswer::Failed(failure) => return Err(failure),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// The hub, and the agent between it and the warden.
+struct Hub {
+    key: SigningKey,
+    device: Option<Jwks>,
+}
+
+impl Hub {
+    fn new() -> Self {
+        Self { key: SigningKey::generate().unwrap(), device: None }
+    }
+
+    fn token(&self) -> EnrolToken {
+        EnrolToken {
+            v: 1,
+            hub: ISSUER.into(),
+            issuer: ISSUER.into(),
+            secret: "once".into(),
+            thumbprints: vec![self.key.kid().clone()],
+            name: None,
+            expires: NOW,
+        }
+    }
+
+    fn sign(
+        &self,
+        jti: &str,
+        txn: Option<&str>,
+        kind: &str,
+        event: &impl serde::Serialize,
+    ) -> String {
+        let jti = Jti::parse(jti).unwrap();
+        let mut set = Set::new(ISSUER, "occ-07", jti, NOW, kind, event).unwrap();
+        set.txn = txn.map(|txn| Txn::parse(txn).unwrap());
+        self.key.sign(&set).unwrap()
+    }
+
+    /// Enrols the rig's warden as `occ-07`.
+    fn enroll(&mut self, rig: &Rig) -> WardenAnswer {
+        let token = self.token().encode();
+        let root = rig.connect();
+        let asked = std::thread::spawn(move || {
+            let mut root = root;
+            root.ask(WardenRequest::Enroll { token }).unwrap()
+        });
+        let uplink = next_uplink(rig, ENROL_EVENT);
+        let event: EnrolEvent =
+            read_unverified(&uplink.set).unwrap().event_as(ENROL_EVENT).unwrap();
+        assert_eq!(event.secret, "once");
+        self.device = Some(Jwks::of(&event.device_jwk));
+        let enrolled = EnrolledEvent {
+            device: DeviceId::parse("occ-07").unwrap(),
+            epoch: 1,
+            hub_jwks: Jwks::of(self.key.jwk()),
+            hub_time: NOW,
+            orders_per_hour: 3,
+        };
+        let set = self.sign("enrolled-1", None, ENROLLED_EVENT, &enrolled);
+        assert_eq!(rig.ask(WardenRequest::Deliver { set }), WardenAnswer::Done);
+        asked.join().unwrap()
+    }
+
+    fn order(&self, jti: &str, txn: &str, deadline: Timestamp) -> String {
+        let order = Order {
+            device: DeviceId::parse("occ-07").unwrap(),
+            epoch: 1,
+            user: Some(Subject::parse("alice").unwrap()),
+            tier: Tier::SignOut,
+            deadline,
+            issued: NOW,
+            previous: None,
+            reason: None,
+        };
+        self.sign(jti, Some(txn), ORDER_EVENT, &order)
+    }
+}
+
+/// Waits for an uplinked SET of a kind, settling everything before it.
+fn next_uplink(rig: &Rig, kind: &str) -> UplinkSet {
+    let mut agent = rig.connect();
+    for _ in 0..64 {
+        let WardenAnswer::Uplink { sets } = agent.ask(WardenRequest::TakeUplink).unwrap() else {
+            panic!("no uplink")
+        };
+        for uplink in sets {
+            let read = read_unverified(&uplink.set).unwrap();
+            if read.event_type() == kind && kind == ENROL_EVENT {
+                return uplink;
+            }
+            let accepted = vec![uplink.jti.clone()];
+            let settle = WardenRequest::UplinkResult { accepted, refused: Default::default() };
+            assert_eq!(agent.ask(settle).unwrap(), WardenAnswer::Done);
+            if read.event_type() == kind {
+                return uplink;
+            }
+        }
+    }
+    panic!("no {kind} among the uplinks")
+}
+
+fn receipt(rig: &Rig, hub: &Hub) -> ReceiptBody {
+    let uplink = next_uplink(rig, RECEIPT_EVENT);
+    let expected = Expected { issuer: Some("occ-07".into()), audience: ISSUER.into() };
+    let set = exeunt_ssf::verify(&uplink.set, hub.device.as_ref().unwrap(), &expected).unwrap();
+    set.event_as(RECEIPT_EVENT).unwrap()
+}
+
+fn later() -> Timestamp {
+    NOW.plus_ms(3_600_000)
+}
+
+#[test]
+fn closes_the_callers_home_and_keeps_the_receipt() {
+    let rig = Rig::start();
+    let closed = rig.close();
+    assert_eq!(closed.outcome, Outcome::Verified, "{:#?}", closed.stores);
+    assert!(!rig.token().exists() && rig.home().join("Documents/letter").exists());
+    let WardenAnswer::Receipts { receipts } = rig.ask(WardenRequest::ReceiptList) else { panic!() };
+    assert_eq!(receipts[0].receipt, closed.receipt);
+    let show = WardenRequest::ReceiptShow { id: closed.txn.as_str().into() };
+    assert!(matches!(rig.ask(show), WardenAnswer::Receipts { .. }));
+}
+
+#[test]
+fn everywhere_without_a_hub_closes_here_and_says_that_elsewhere_is_open() {
+    let rig = Rig::start();
+    rig.ask(WardenRequest::Status);
+    let request =
+        WardenRequest::SignOutEverywhere { reason: None, surface: "test".into(), digest: None };
+    let closed = end_of(rig.connect(), request).unwrap();
+    assert_eq!(closed.outcome, Outcome::Verified);
+    assert!(!closed.hub_committed);
+    assert!(!rig.token().exists());
+}
+
+#[test]
+fn an_order_of_the_pinned_hub_is_carried_out_and_answered_with_a_receipt() {
+    let rig = Rig::start();
+    rig.ask(WardenRequest::Status);
+    let mut hub = Hub::new();
+    assert_eq!(hub.enroll(&rig), WardenAnswer::Done);
+    let set = hub.order("j1", "t1", later());
+    assert_eq!(rig.ask(WardenRequest::Deliver { set }), WardenAnswer::Done);
+    let body = receipt(&rig, &hub);
+    assert_eq!(body.txn.as_str(), "t1");
+    assert_eq!(body.outcome, Outcome::Verified, "{:#?}", body.stores);
+    assert!(body.stores.iter().any(|row| row.verdict == Some(Verdict::Gone)));
+    assert!(!rig.token().exists());
+}
+
+#[test]
+fn refuses_bad_orders_with_their_code_and_touches_nothing() {
+    let rig = Rig::start();
+    rig.ask(WardenRequest::Status);
+    let mut hub = Hub::new();
+    hub.enroll(&rig);
+    let stranger = Hub::new();
+    let late = Timestamp(NOW.0 - 1);
+    let cases = [
+        ("not a token".to_owned(), "invalid_request"),
+        (stranger.order("j1", "t1", later()), "invalid_key"),
+        (hub.order("j2", "t2", late), "invalid_request"),
+    ];
+    for (set, code) in cases {
+        let answer = rig.ask(WardenRequest::Deliver { set });
+        assert!(matches!(&answer, WardenAnswer::Failed(f) if f.code == code), "{answer:?}");
+    }
+    assert!(rig.token().exists());
+}
+
+#[test]
+fn an_order_that_comes_twice_is_acknowledged_and_done_once_even_across_a_restart() {
+    let mut rig = Rig::start();
+    rig.ask(WardenRequest::Status);
+    let mut hub = Hub::new();
+    hub.enroll(&rig);
+    let set = hub.order("j1", "t1", later());
+    assert_eq!(rig.ask(WardenRequest::Deliver { set: set.clone() }), WardenAnswer::Done);
+    assert_eq!(receipt(&rig, &hub).seq, 1);
+    rig.restart();
+    rig.plant();
+    assert_eq!(rig.ask(WardenRequest::Deliver { set }), WardenAnswer::Done);
+    let WardenAnswer::Receipts { receipts } = rig.ask(WardenRequest::ReceiptList) else { panic!() };
+    assert_eq!(receipts.len(), 1);
+    assert!(rig.token().exists(), "a replayed order was carried out again");
+}
+
+#[test]
+fn a_killed_warden_takes_the_order_up_again_and_says_so() {
+    let mut rig = Rig::start();
+    rig.ask(WardenRequest::Status);
+    let mut hub = Hub::new();
+    hub.enroll(&rig);
+    for n in 0..400 {
+        std::fs::write(rig.home().join(format!(".aws/sso/cache/{n}.json")), "token").unwrap();
+    }
+    let set = hub.order("j1", "t1", later());
+    // Acknowledged means journalled: from here on it may die at any time.
+    assert_eq!(rig.ask(WardenRequest::Deliver { set }), WardenAnswer::Done);
+    rig.restart();
+    let body = receipt(&rig, &hub);
+    assert_eq!(body.txn.as_str(), "t1");
+    assert!(!rig.token().exists());
+    assert_eq!(body.outcome, Outcome::Verified, "{:#?}", body.stores);
+    let WardenAnswer::Receipts { receipts } = rig.ask(WardenRequest::ReceiptList) else { panic!() };
+    assert_eq!(receipts.len(), 1);
+}
+
+#[test]
+fn refuses_purge_and_the_fourth_order_within_an_hour() {
+    let rig = Rig::start();
+    rig.ask(WardenRequest::Status);
+    let purge = WardenRequest::Preview { tier: Tier::Purge };
+    assert!(matches!(rig.ask(purge), WardenAnswer::Failed(f) if f.code == "tier_refused"));
+    let mut hub = Hub::new();
+    hub.enroll(&rig);
+    for n in 1..=4 {
+        let set = hub.order(&format!("j{n}"), &format!("t{n}"), later());
+        let answer = rig.ask(WardenRequest::Deliver { set });
+        assert_eq!(matches!(&answer, WardenAnswer::Done), n <= 3, "{answer:?}");
+    }
+}
+
+#[test]
+fn the_hubs_order_joins_the_request_that_was_made_here() {
+    let rig = Rig::start();
+    rig.ask(WardenRequest::Status);
+    let mut hub = Hub::new();
+    hub.enroll(&rig);
+    let request =
+        WardenRequest::SignOutEverywhere { reason: None, surface: "test".into(), digest: None };
+    let client = rig.connect();
+    let pressed = std::thread::spawn(move || end_of(client, request).unwrap());
+    let asked = next_uplink(&rig, exeunt_domain::order::SIGN_OUT_REQUESTED_EVENT);
+    let txn = read_unverified(&asked.set).unwrap().txn.unwrap();
+    let set = hub.order("j1", txn.as_str(), later());
+    assert_eq!(rig.ask(WardenRequest::Deliver { set }), WardenAnswer::Done);
+    let closed = pressed.join().unwrap();
+    assert!(closed.hub_committed);
+    let body = receipt(&rig, &hub);
+    assert!(matches!(body.authority, exeunt_domain::Authority::VerifiedSet { .. }));
+    assert_eq!(body.seq, 1);
+}
+
+#[test]
+fn an_answer_signed_by_a_key_that_the_token_did_not_name_enrols_nobody() {
+    let rig = Rig::start();
+    let hub = Hub::new();
+    let evil = Hub::new();
+    let (token, root) = (hub.token().encode(), rig.connect());
+    let asked = std::thread::spawn(move || {
+        let mut root = root;
+        root.ask(WardenRequest::Enroll { token }).unwrap()
+    });
+    let uplink = next_uplink(&rig, ENROL_EVENT);
+    let enrolled = EnrolledEvent {
+        device: DeviceId::parse("occ-07").unwrap(),
+        epoch: 1,
+        hub_jwks: Jwks::of(evil.key.jwk()),
+        hub_time: NOW,
+        orders_per_hour: 3,
+    };
+    let set = evil.sign("enrolled-1", None, ENROLLED_EVENT, &enrolled);
+    let answer = rig.ask(WardenRequest::Deliver { set });
+    assert!(matches!(&answer, WardenAnswer::Failed(f) if f.code == "invalid_key"), "{answer:?}");
+    let refused = [(uplink.jti, "access_denied".to_owned())].into_iter().collect();
+    rig.ask(WardenRequest::UplinkResult { accepted: vec![], refused });
+    assert!(matches!(asked.join().unwrap(), WardenAnswer::Failed(_)));
+    let WardenAnswer::Status(status) = rig.ask(WardenRequest::Status) else { panic!() };
+    assert_eq!(status.device, None);
+}
+
+#[test]
+fn a_frame_that_is_no_message_is_answered_and_the_next_peer_is_served() {
+    use std::io::Write as _;
+    let rig = Rig::start();
+    let socket = Sockets::within(&rig.dir.path().join("run")).warden;
+    for garbage in [&b"\xff\xff\xff\xff"[..], &b"\x00\x00\x00\x02{]"[..], &b"\x00\x00"[..]] {
+        let mut stream = std::os::unix::net::UnixStream::connect(&socket).unwrap();
+        stream.write_all(garbage).unwrap();
+        drop(stream);
+    }
+    assert!(matches!(rig.ask(WardenRequest::Status), WardenAnswer::Status(_)));
+}
+
+#[test]
+fn a_second_warden_refuses_a_socket_that_is_served() {
+    let rig = Rig::start();
+    let mut second = spawn(rig.dir.path());
+    assert!(!second.wait().unwrap().success());
+    assert!(matches!(rig.ask(WardenRequest::Status), WardenAnswer::Status(_)));
+}
