@@ -105,6 +105,7 @@ mod tests {
         for text in [
             r#"{"v":1,"request":{"ask":"format_disk"}}"#,
             r#"{"v":1,"request":{"ask":"status"},"path":"/etc"}"#,
+            r#"{"v":1,"request":{"ask":"survey","path":"/etc"}}"#,
         ] {
             assert!(serde_json::from_str::<Call<WardenRequest>>(text).is_err(), "{text}");
         }

@@ -26,7 +26,7 @@ pub struct Call<R> {
 
 /// What anyone may ask of the warden; who is allowed what is [`crate::peer`]'s and the warden's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "ask", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(tag = "ask", content = "with", rename_all = "snake_case", deny_unknown_fields)]
 pub enum WardenRequest {
     /// Agent only: a raw SET from the hub, unverified. Answer: `Done`, or `Failed` with an
     /// RFC 8935 error code.
@@ -113,7 +113,7 @@ pub enum WardenRequest {
 
 /// What the warden answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "answer", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(tag = "answer", content = "with", rename_all = "snake_case", deny_unknown_fields)]
 pub enum WardenAnswer {
     /// It is done and durable.
     Done,
@@ -319,7 +319,7 @@ pub struct ReceiptLine {
 
 /// What tray and CLI may ask of the agent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "ask", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(tag = "ask", content = "with", rename_all = "snake_case", deny_unknown_fields)]
 pub enum AgentRequest {
     /// Is the hub there? Answer: `Status`.
     Status,
@@ -334,7 +334,7 @@ pub enum AgentRequest {
 
 /// What the agent answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "answer", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(tag = "answer", content = "with", rename_all = "snake_case", deny_unknown_fields)]
 pub enum AgentAnswer {
     /// The hub link.
     Status(HubLink),
