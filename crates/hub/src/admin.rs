@@ -1,0 +1,127 @@
+//! What only an operator may do: mint enrolment tokens and operators' tokens, register services,
+//! list devices.
+//!
+//! It refuses to show a secret twice: each is in the answer that mints it, and nowhere else.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use exeunt_api::{
+    AdminTokenRequest, AdminTokenResponse, DeviceList, DeviceTokenRequest, DeviceTokenResponse,
+    ServiceRequest, ServiceResponse, VERSION,
+};
+use exeunt_ssf::EnrolToken;
+
+use crate::Hub;
+use crate::http::{ApiError, Json};
+use crate::oauth::{Admin, hash};
+use crate::sequencer::now;
+use crate::store::command::MintToken;
+use crate::store::{Command, Operator, Service};
+
+/// Seconds that an enrolment token lives unless asked otherwise.
+const USUAL_TTL: u64 = 3600;
+/// Seconds that an enrolment token may live.
+const LONGEST_TTL: u64 = 30 * 86_400;
+
+/// `POST /v1/device-tokens`: a one-time enrolment token.
+///
+/// # Errors
+/// [`ApiError`].
+pub async fn device_token(
+    State(hub): State<Arc<Hub>>,
+    admin: Admin,
+    Json(ask): Json<DeviceTokenRequest>,
+) -> Result<(StatusCode, Json<DeviceTokenResponse>), ApiError> {
+    let ttl = ask.ttl_s.unwrap_or(USUAL_TTL);
+    if ttl == 0 || ttl > LONGEST_TTL {
+        return Err(ApiError::invalid("ttl_s is between 1 and 2,592,000"));
+    }
+    let secret = random()?;
+    let expires = now().plus_ms(ttl * 1000);
+    let token = EnrolToken {
+        v: VERSION,
+        hub: hub.url.clone(),
+        issuer: hub.issuer.clone(),
+        secret: secret.clone(),
+        thumbprints: vec![hub.key.kid().clone()],
+        name: ask.name.as_ref().map(ToString::to_string),
+        expires,
+    };
+    let (actor, name) = (admin.actor, ask.name);
+    let mint = MintToken { actor, secret: hash(&secret), name, expires };
+    hub.sequencer.submit(Command::MintToken(mint)).await?.reply?;
+    let minted = DeviceTokenResponse { v: VERSION, token: token.encode(), expires };
+    Ok((StatusCode::CREATED, Json(minted)))
+}
+
+/// `POST /v1/admin-tokens`: a token for another operator.
+///
+/// # Errors
+/// [`ApiError`].
+pub async fn admin_token(
+    State(hub): State<Arc<Hub>>,
+    admin: Admin,
+    Json(ask): Json<AdminTokenRequest>,
+) -> Result<(StatusCode, Json<AdminTokenResponse>), ApiError> {
+    let name = named("name", ask.name)?;
+    let token = random()?;
+    let expires = ask.ttl_s.map(|ttl| now().plus_ms(ttl.saturating_mul(1000)));
+    let operator = Operator { token: hash(&token), name, expires };
+    let command = Command::AddOperator { actor: admin.actor, operator };
+    hub.sequencer.submit(command).await?.reply?;
+    Ok((StatusCode::CREATED, Json(AdminTokenResponse { v: VERSION, token })))
+}
+
+/// `POST /v1/services`: credentials for a relying service.
+///
+/// # Errors
+/// [`ApiError`].
+pub async fn service(
+    State(hub): State<Arc<Hub>>,
+    admin: Admin,
+    Json(ask): Json<ServiceRequest>,
+) -> Result<(StatusCode, Json<ServiceResponse>), ApiError> {
+    let client_id = exeunt_ssf::new_id(now()).map_err(|_| ApiError::internal("no randomness"))?;
+    let client_secret = random()?;
+    let service = Service {
+        client_id: client_id.clone(),
+        name: named("name", ask.name)?,
+        aud: named("aud", ask.aud)?,
+        secret: hash(&client_secret),
+    };
+    let command = Command::AddService { actor: admin.actor, service };
+    hub.sequencer.submit(command).await?.reply?;
+    let minted = ServiceResponse { v: VERSION, client_id, client_secret };
+    Ok((StatusCode::CREATED, Json(minted)))
+}
+
+/// `GET /v1/devices`: every enrolled device.
+///
+/// # Errors
+/// [`ApiError`].
+pub async fn devices(
+    State(hub): State<Arc<Hub>>,
+    _admin: Admin,
+) -> Result<Json<DeviceList>, ApiError> {
+    let mut devices = hub.views.read(|view| view.devices()).await?;
+    for device in &mut devices {
+        device.last_seen = hub.shared.mail.last_seen(&device.id);
+    }
+    Ok(Json(DeviceList { v: VERSION, devices }))
+}
+
+fn random() -> Result<String, ApiError> {
+    exeunt_ssf::random_token().map_err(|_| ApiError::internal("no randomness"))
+}
+
+fn named(what: &str, text: String) -> Result<String, ApiError> {
+    let text = text.trim().to_owned();
+    if text.is_empty() || text.len() > 256 || text.chars().any(char::is_control) {
+        return Err(ApiError::invalid(format!(
+            "{what} has 1 to 256 bytes and no control characters"
+        )));
+    }
+    Ok(text)
+}

@@ -1,0 +1,157 @@
+//! The revocation check for relying services: one question, or the whole state and its changes.
+//!
+//! It refuses to call a sign-out verified before every running check of the service holds it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use exeunt_api::{CheckQuery, DeltasQuery, DeltasResponse, SnapshotResponse};
+use exeunt_check::{SessionKey, SubjectHash};
+use exeunt_domain::SessionId;
+use exeunt_domain::session::SessionHash;
+
+use crate::Hub;
+use crate::http::{ApiError, Json, Query};
+use crate::oauth::Client;
+use crate::publish::lock;
+use crate::registry::subject;
+use crate::store::{Command, Revocations};
+
+/// Longest long poll, in seconds: a guard hears from the hub at least so often.
+const MOST_WAIT: u64 = 25;
+/// A check that was silent for so long no longer runs.
+const GONE: Duration = Duration::from_secs(60);
+/// Most processes of one service that are told apart.
+const MOST_INSTANCES: usize = 1024;
+
+/// Each process of one service: how far it is, and when it said so.
+type Instances = HashMap<String, (u64, Instant)>;
+
+/// How far each running check of each service is.
+#[derive(Debug, Default)]
+pub struct Guards {
+    services: Mutex<HashMap<String, Instances>>,
+}
+
+impl Guards {
+    /// Notes that `instance` of `client` holds `after`; the sequence that all running ones hold.
+    fn reached(&self, client: &str, instance: String, after: u64) -> u64 {
+        let now = Instant::now();
+        let mut services = lock(&self.services);
+        let instances = services.entry(client.to_owned()).or_default();
+        instances.retain(|_, (_, seen)| now.duration_since(*seen) < GONE);
+        if instances.len() < MOST_INSTANCES || instances.contains_key(&instance) {
+            instances.insert(instance, (after, now));
+        }
+        instances.values().map(|(after, _)| *after).min().unwrap_or(0)
+    }
+}
+
+/// `GET /v1/check?subject=&session=&issued_seq=`: 204 accepted, 401 refused.
+///
+/// # Errors
+/// [`ApiError`].
+pub async fn check(
+    State(hub): State<Arc<Hub>>,
+    client: Client,
+    Query(ask): Query<CheckQuery>,
+) -> Result<StatusCode, ApiError> {
+    let id = SessionId::parse(ask.session).map_err(|e| ApiError::invalid(e.to_string()))?;
+    let session = SessionKey::from(&SessionHash::of(&client.aud, &id));
+    let subject = SubjectHash::of(&subject(&ask.subject)?);
+    let refused = hub.shared.revocations(|state| {
+        // A sequence that was never given out belongs to no session.
+        !state.at_least(ask.issued_seq)
+            || ask.issued_seq == 0
+            || state.is_refused(subject, session, ask.issued_seq).is_some()
+    });
+    Ok(if refused { StatusCode::UNAUTHORIZED } else { StatusCode::NO_CONTENT })
+}
+
+/// `GET /v1/check/snapshot`: the whole revocation state.
+///
+/// # Errors
+/// [`ApiError`].
+pub async fn snapshot(
+    State(hub): State<Arc<Hub>>,
+    client: Client,
+) -> Result<Json<SnapshotResponse>, ApiError> {
+    let Revocations { seq, watermarks, denied } = hub.views.read(|view| view.revocations()).await?;
+    // The record is ahead of memory for an instant after each commit; the deltas that the caller
+    // asks for next come from memory.
+    let mut head = hub.shared.head();
+    let reached = head.wait_for(|head| head.seq >= seq).await.is_ok();
+    if !reached {
+        return Err(crate::sequencer::Unavailable::Stopped.into());
+    }
+    let denied = denied.into_iter().map(|(hash, seq)| (hash.to_hex(), seq)).collect();
+    Ok(Json(SnapshotResponse { seq, aud: client.aud, watermarks, denied }))
+}
+
+/// `GET /v1/check/deltas?after=SEQ&wait=S&instance=NAME`: changes after `after`, by long poll; an
+/// empty answer is a heartbeat. `after` also tells the hub how far this check is.
+///
+/// # Errors
+/// [`ApiError`]; 410 `snapshot_needed` when changes after `after` are no longer kept.
+pub async fn deltas(
+    State(hub): State<Arc<Hub>>,
+    client: Client,
+    Query(ask): Query<DeltasQuery>,
+) -> Result<Json<DeltasResponse>, ApiError> {
+    let instance: String = ask.instance.unwrap_or_default().chars().take(64).collect();
+    let all_hold = hub.guards.reached(&client.id, instance, ask.after);
+    confirm(&hub, &client, all_hold).await?;
+    let mut moved = hub.shared.moved();
+    let mut stopping = hub.stopping.clone();
+    let deadline = tokio::time::sleep(Duration::from_secs(ask.wait.min(MOST_WAIT)));
+    tokio::pin!(deadline);
+    let mut last = ask.wait == 0;
+    loop {
+        // Listening before looking: a change in between is seen as one.
+        moved.mark_unchanged();
+        let Some((seq, deltas)) = hub.shared.deltas(ask.after) else {
+            let say = "changes after this sequence are no longer kept";
+            let gone = ApiError::new(StatusCode::GONE, "snapshot_needed", say);
+            return Err(gone.hint("take a snapshot and go on from there"));
+        };
+        if last || !deltas.is_empty() {
+            return Ok(Json(DeltasResponse { after: ask.after, seq, deltas }));
+        }
+        tokio::select! {
+            changed = moved.changed() => last = changed.is_err(),
+            () = &mut deadline => last = true,
+            _ = stopping.wait_for(|stopping| *stopping) => last = true,
+        }
+    }
+}
+
+async fn confirm(hub: &Hub, client: &Client, seq: u64) -> Result<(), ApiError> {
+    if !hub.shared.take_unconfirmed(&client.aud, seq) {
+        return Ok(());
+    }
+    let command = Command::Confirmed { aud: client.aud.clone(), seq };
+    let outcome = hub.sequencer.submit(command).await;
+    if outcome.is_err() {
+        hub.shared.put_unconfirmed(&client.aud, seq);
+    }
+    outcome?.reply?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_holds_only_what_its_slowest_running_check_holds() {
+        let guards = Guards::default();
+        assert_eq!(guards.reached("site", "a".into(), 7), 7);
+        assert_eq!(guards.reached("site", "b".into(), 5), 5);
+        assert_eq!(guards.reached("site", "a".into(), 9), 5);
+        assert_eq!(guards.reached("site", "b".into(), 9), 9);
+        assert_eq!(guards.reached("other", "a".into(), 1), 1);
+    }
+}

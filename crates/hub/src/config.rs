@@ -1,0 +1,310 @@
+//! Settings, and the data directory: its lock, its keys, its issuer name.
+//!
+//! It refuses any address but loopback, a directory that another hub serves, and a key that
+//! others may read.
+
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use exeunt_ssf::{KeyError, SigningKey};
+
+/// What a hub is started with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where everything durable lives.
+    pub data: PathBuf,
+    /// Where to listen; loopback only.
+    pub listen: SocketAddr,
+    /// The base URL that devices are told; the listening address when absent.
+    pub public_url: Option<String>,
+    /// The issuer name of this hub's SETs. Fixed at first start; the base URL when absent.
+    pub issuer: Option<String>,
+    /// Figures.
+    pub limits: Limits,
+}
+
+impl Config {
+    /// The usual settings over `data`.
+    #[must_use]
+    pub fn new(data: impl Into<PathBuf>) -> Self {
+        Self {
+            data: data.into(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 7443)),
+            public_url: None,
+            issuer: None,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Figures that bound what anyone can ask.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// How long an order is good for; afterwards it is signed again.
+    pub order_good_for: Duration,
+    /// How long a poll is held open.
+    pub poll_hold: Duration,
+    /// How many orders an hour a device takes on the hub's word alone; told at enrolment.
+    pub orders_per_hour: u32,
+    /// How many sign-outs an hour a device may ask for.
+    pub requests_per_hour: u64,
+    /// Largest body, in bytes.
+    pub body_bytes: usize,
+    /// Longest a client may take over its request head, or over its body.
+    pub read_timeout: Duration,
+    /// Most connections at a time.
+    pub connections: usize,
+    /// Most commands in one transaction.
+    pub batch: usize,
+    /// Most commands that wait for one.
+    pub queue: usize,
+    /// How often overdue orders are looked for.
+    pub housekeeping: Duration,
+    /// How often a moved audit head is signed.
+    pub head_every: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            order_good_for: Duration::from_secs(600),
+            poll_hold: Duration::from_secs(55),
+            orders_per_hour: 6,
+            requests_per_hour: 10,
+            body_bytes: 1 << 20,
+            read_timeout: Duration::from_secs(10),
+            connections: 16_384,
+            batch: 512,
+            queue: 4096,
+            housekeeping: Duration::from_secs(1),
+            head_every: Duration::from_secs(1),
+        }
+    }
+}
+
+/// The data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// The address is reachable from other machines.
+    #[error(
+        "{0} is not a loopback address: this hub has no TLS yet, and tokens must not cross a \
+         network in the clear; listen on 127.0.0.1 or [::1]"
+    )]
+    NotLoopback(SocketAddr),
+    /// Another process holds the directory.
+    #[error("another exeunt-hub serves {0}: one process per data directory")]
+    Locked(PathBuf),
+    /// A file cannot be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A secret is readable by others.
+    #[error("{path} has mode {mode:o}: others can read it; make it 600 and replace the key")]
+    Exposed {
+        /// Which.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// A stored key cannot be read.
+    #[error("{path}: {source}")]
+    Key {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: KeyError,
+    },
+    /// The issuer is not the one that this directory was started with.
+    #[error("this hub's issuer is {stored}, which its devices hold; it cannot become {asked}")]
+    OtherIssuer {
+        /// What devices hold.
+        stored: String,
+        /// What was asked for.
+        asked: String,
+    },
+}
+
+/// The data directory, held by this process alone.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    /// Locked while it is open.
+    _lock: File,
+}
+
+impl DataDir {
+    /// Creates the directory if it is absent, and locks it.
+    ///
+    /// # Errors
+    /// [`DataError`].
+    pub fn hold(path: &Path) -> Result<Self, DataError> {
+        let failed = |source| DataError::Io { path: path.to_owned(), source };
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+        let lock = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path.join("lock"))
+            .map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Err(std::fs::TryLockError::WouldBlock) => Err(DataError::Locked(path.to_owned())),
+            Err(std::fs::TryLockError::Error(source)) => Err(failed(source)),
+        }
+    }
+
+    /// A file within.
+    #[must_use]
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The hub's signing key, made at first use.
+    ///
+    /// # Errors
+    /// [`DataError`].
+    pub fn signing_key(&self) -> Result<SigningKey, DataError> {
+        let path = self.file(KEY_FILE);
+        match read_secret(&path)? {
+            Some(text) => SigningKey::from_seed_b64(&text)
+                .map_err(|source| DataError::Key { path: path.clone(), source }),
+            None => {
+                let key = SigningKey::generate()
+                    .map_err(|source| DataError::Key { path: path.clone(), source })?;
+                self.write_secret(KEY_FILE, &key.to_seed_b64())?;
+                Ok(key)
+            }
+        }
+    }
+
+    /// The issuer name: the stored one, or at first start `asked`, or else `default`.
+    ///
+    /// # Errors
+    /// [`DataError::OtherIssuer`] when `asked` is not the stored one.
+    pub fn issuer(&self, asked: Option<&str>, default: &str) -> Result<String, DataError> {
+        match read_secret(&self.file("issuer"))? {
+            Some(stored) => match asked {
+                Some(asked) if asked != stored.trim() => Err(DataError::OtherIssuer {
+                    stored: stored.trim().to_owned(),
+                    asked: asked.to_owned(),
+                }),
+                Some(_) | None => Ok(stored.trim().to_owned()),
+            },
+            None => {
+                let issuer = asked.unwrap_or(default);
+                self.write_secret("issuer", issuer)?;
+                Ok(issuer.to_owned())
+            }
+        }
+    }
+
+    /// Writes a file that only its owner reads, durably.
+    ///
+    /// # Errors
+    /// [`DataError::Io`].
+    pub fn write_secret(&self, name: &str, text: &str) -> Result<PathBuf, DataError> {
+        let path = self.file(name);
+        let failed = |source| DataError::Io { path: path.clone(), source };
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(failed)?;
+        file.set_permissions(Permissions::from_mode(0o600)).map_err(failed)?;
+        file.write_all(text.as_bytes()).map_err(failed)?;
+        file.sync_all().map_err(failed)?;
+        File::open(&self.path).and_then(|dir| dir.sync_all()).map_err(failed)?;
+        Ok(path)
+    }
+}
+
+/// The signing key's file name.
+pub const KEY_FILE: &str = "hub-key";
+/// The bootstrap token's file name.
+pub const ADMIN_TOKEN_FILE: &str = "admin-token";
+
+/// Refuses an address that other machines reach.
+///
+/// # Errors
+/// [`DataError::NotLoopback`].
+pub fn loopback_only(listen: SocketAddr) -> Result<(), DataError> {
+    if listen.ip().is_loopback() { Ok(()) } else { Err(DataError::NotLoopback(listen)) }
+}
+
+fn read_secret(path: &Path) -> Result<Option<String>, DataError> {
+    let failed = |source| DataError::Io { path: path.to_owned(), source };
+    let metadata = match std::fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(DataError::Exposed { path: path.to_owned(), mode });
+    }
+    let text = std::fs::read_to_string(path).map_err(failed)?;
+    Ok((!text.is_empty()).then_some(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refuses_addresses_that_other_machines_reach() {
+        for address in ["0.0.0.0:7443", "10.0.0.1:7443", "[::]:7443"] {
+            let refused = loopback_only(address.parse().unwrap()).unwrap_err();
+            assert!(refused.to_string().contains("no TLS yet"), "{refused}");
+        }
+        for address in ["127.0.0.1:0", "127.9.9.9:1", "[::1]:7443"] {
+            assert!(loopback_only(address.parse().unwrap()).is_ok());
+        }
+    }
+
+    #[test]
+    fn one_holder_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = DataDir::hold(dir.path()).unwrap();
+        assert!(matches!(DataDir::hold(dir.path()), Err(DataError::Locked(_))));
+        drop(held);
+        assert!(DataDir::hold(dir.path()).is_ok());
+    }
+
+    #[test]
+    fn keeps_its_key_and_refuses_one_that_others_can_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = DataDir::hold(dir.path()).unwrap();
+        let key = data.signing_key().unwrap();
+        assert_eq!(data.signing_key().unwrap().kid(), key.kid());
+        std::fs::set_permissions(data.file(KEY_FILE), Permissions::from_mode(0o644)).unwrap();
+        assert!(matches!(data.signing_key(), Err(DataError::Exposed { mode: 0o644, .. })));
+    }
+
+    #[test]
+    fn the_issuer_is_fixed_at_first_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = DataDir::hold(dir.path()).unwrap();
+        assert_eq!(data.issuer(None, "http://a").unwrap(), "http://a");
+        assert_eq!(data.issuer(None, "http://b").unwrap(), "http://a");
+        assert!(matches!(data.issuer(Some("http://b"), ""), Err(DataError::OtherIssuer { .. })));
+    }
+}

@@ -1,0 +1,387 @@
+//! How requests are read and answered: bodies with a limit, errors in the shape of their RFC, and
+//! the accept loop.
+//!
+//! It refuses oversized bodies, slow heads, unknown fields and wrong content types.
+
+mod serve;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Request};
+use axum::http::header::{CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post};
+use exeunt_api::{ErrorBody, SetErrorBody, path};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::sequencer::Unavailable;
+use crate::store::{Refused, StoreError};
+use crate::{Hub, admin, audit_api, check_api, enrol, oauth, receipts, receiver, registry};
+use crate::{revoke, transmitter};
+
+pub use serve::serve;
+
+/// Every route of the hub.
+pub fn router(hub: Arc<Hub>) -> Router {
+    let txn = |base: &str, rest: &str| format!("{base}/{{txn}}{rest}");
+    Router::new()
+        .route(path::HEALTH, get(health))
+        .route(path::JWKS, get(jwks))
+        .route(path::TOKEN, post(oauth::token))
+        .route(path::ENROL, post(enrol::enrol))
+        .route(path::POLL, post(transmitter::poll))
+        .route(path::EVENTS, post(receiver::push))
+        .route(path::DEVICE_SESSIONS, get(registry::device_sessions))
+        .route(&txn(path::DEVICE_TXN, ""), get(revoke::device_txn))
+        .route(path::SESSIONS, post(registry::register).get(registry::list))
+        .route(&format!("{}/{{session}}", path::SESSIONS), delete(registry::end))
+        .route(path::CHECK, get(check_api::check))
+        .route(path::CHECK_SNAPSHOT, get(check_api::snapshot))
+        .route(path::CHECK_DELTAS, get(check_api::deltas))
+        .route(path::DEVICE_TOKENS, post(admin::device_token))
+        .route(path::ADMIN_TOKENS, post(admin::admin_token))
+        .route(path::DEVICES, get(admin::devices))
+        .route(path::SERVICES, post(admin::service))
+        .route(path::SIGN_OUT, post(revoke::sign_out))
+        .route(&txn(path::TXN, ""), get(revoke::txn))
+        .route(&txn(path::TXN, "/events"), get(revoke::follow))
+        .route(&txn(path::TXN, "/cancel"), post(revoke::cancel))
+        .route(&txn(path::RECEIPTS, ""), get(receipts::list))
+        .route(path::AUDIT, get(audit_api::export))
+        .route(path::AUDIT_VERIFY, get(audit_api::verify))
+        .fallback(unknown)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(hub.limits.body_bytes))
+        .with_state(hub)
+}
+
+async fn health() -> &'static str {
+    "ok\n"
+}
+
+async fn jwks(axum::extract::State(hub): axum::extract::State<Arc<Hub>>) -> Json<exeunt_ssf::Jwks> {
+    Json(exeunt_ssf::Jwks::of(hub.key.jwk()))
+}
+
+async fn unknown() -> ApiError {
+    ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is nothing here")
+}
+
+async fn wrong_method() -> ApiError {
+    let code = StatusCode::METHOD_NOT_ALLOWED;
+    ApiError::new(code, "method_not_allowed", "this endpoint has no such method")
+}
+
+/// A refusal of the JSON interfaces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiError {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+    hint: Option<&'static str>,
+}
+
+impl ApiError {
+    /// A refusal with the given status and code.
+    #[must_use]
+    pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), hint: None }
+    }
+
+    /// The same refusal with a next step.
+    #[must_use]
+    pub fn hint(self, hint: &'static str) -> Self {
+        Self { hint: Some(hint), ..self }
+    }
+
+    /// 400 `invalid_request`.
+    #[must_use]
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request", message)
+    }
+
+    /// 401 `unauthorized`.
+    #[must_use]
+    pub fn unauthorized(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
+    }
+
+    /// 403 `forbidden`.
+    #[must_use]
+    pub fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", message)
+    }
+
+    /// 404 `not_found`.
+    #[must_use]
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", message)
+    }
+
+    /// 500 `internal`. The log says more.
+    #[must_use]
+    pub fn internal(what: &str) -> Self {
+        tracing::error!(what, "an internal contradiction");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the hub contradicts itself")
+    }
+
+    /// The status it is answered with.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// Its sentence.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let body = ErrorBody::new(self.code, self.message, self.hint);
+        let mut response = (self.status, Json(body)).into_response();
+        if self.status == StatusCode::UNAUTHORIZED {
+            let bearer = HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(WWW_AUTHENTICATE, bearer);
+        }
+        response
+    }
+}
+
+impl From<Refused> for ApiError {
+    fn from(refused: Refused) -> Self {
+        let status = match refused.code() {
+            "invalid_request" => StatusCode::BAD_REQUEST,
+            "not_found" | "unknown_subject" => StatusCode::NOT_FOUND,
+            "conflict" | "preview_changed" => StatusCode::CONFLICT,
+            "rate_limited" => StatusCode::TOO_MANY_REQUESTS,
+            _ => StatusCode::FORBIDDEN,
+        };
+        let error = Self::new(status, refused.code(), refused.to_string());
+        match refused.code() {
+            "unknown_subject" => error.hint("check the spelling; nobody was signed out"),
+            "preview_changed" => error.hint("ask for the preview again; nobody was signed out"),
+            "stale_auth" => error.hint("send the person through a fresh sign-in"),
+            _ => error,
+        }
+    }
+}
+
+impl From<Unavailable> for ApiError {
+    fn from(unavailable: Unavailable) -> Self {
+        let (status, code) = match unavailable {
+            Unavailable::Full => (StatusCode::INSUFFICIENT_STORAGE, "storage_full"),
+            Unavailable::Failed => (StatusCode::SERVICE_UNAVAILABLE, "storage_failed"),
+            Unavailable::Stopped => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+        };
+        Self::new(status, code, unavailable.to_string()).hint("nothing was done; try again later")
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "the record cannot be read");
+        let code = StatusCode::SERVICE_UNAVAILABLE;
+        Self::new(code, "storage_failed", "the hub's record cannot be read")
+    }
+}
+
+/// A refusal of a SET endpoint (RFC 8935 §2.3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetRefused {
+    status: StatusCode,
+    err: &'static str,
+    description: String,
+}
+
+impl SetRefused {
+    /// 400 with the given code; 403 for `access_denied` where the endpoint says so itself.
+    #[must_use]
+    pub fn new(err: &'static str, description: impl Into<String>) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, err, description: description.into() }
+    }
+
+    /// The same refusal with another status.
+    #[must_use]
+    pub fn with_status(self, status: StatusCode) -> Self {
+        Self { status, ..self }
+    }
+}
+
+impl From<exeunt_ssf::SetError> for SetRefused {
+    fn from(error: exeunt_ssf::SetError) -> Self {
+        Self::new(error.err_code(), error.to_string())
+    }
+}
+
+impl From<Refused> for SetRefused {
+    fn from(refused: Refused) -> Self {
+        Self::new(refused.err_code(), refused.to_string())
+    }
+}
+
+impl IntoResponse for SetRefused {
+    fn into_response(self) -> Response {
+        let body = SetErrorBody { err: self.err.to_owned(), description: self.description };
+        (self.status, Json(body)).into_response()
+    }
+}
+
+/// What a SET endpoint may answer when it does not accept: the RFC's shape for what is wrong with
+/// the SET, ours for everything around it.
+#[derive(Clone, Debug)]
+pub enum NotAccepted {
+    /// The SET is refused for good.
+    Set(SetRefused),
+    /// The request is, or the hub cannot now.
+    Request(ApiError),
+}
+
+impl<T: Into<SetRefused>> From<T> for NotAccepted {
+    fn from(refused: T) -> Self {
+        NotAccepted::Set(refused.into())
+    }
+}
+
+impl From<ApiError> for NotAccepted {
+    fn from(error: ApiError) -> Self {
+        NotAccepted::Request(error)
+    }
+}
+
+impl From<Unavailable> for NotAccepted {
+    fn from(unavailable: Unavailable) -> Self {
+        NotAccepted::Request(unavailable.into())
+    }
+}
+
+impl IntoResponse for NotAccepted {
+    fn into_response(self) -> Response {
+        match self {
+            NotAccepted::Set(refused) => refused.into_response(),
+            NotAccepted::Request(error) => error.into_response(),
+        }
+    }
+}
+
+/// A JSON body of ours: unknown fields are refused by the type itself.
+#[derive(Clone, Debug)]
+pub struct Json<T>(pub T);
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        match serde_json::to_vec(&self.0) {
+            Ok(body) => {
+                let json = HeaderValue::from_static("application/json");
+                ([(CONTENT_TYPE, json)], body).into_response()
+            }
+            Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        }
+    }
+}
+
+impl<T: DeserializeOwned> FromRequest<Arc<Hub>> for Json<T> {
+    type Rejection = ApiError;
+    async fn from_request(request: Request, hub: &Arc<Hub>) -> Result<Self, ApiError> {
+        let bytes = body(request, hub, "application/json").await?;
+        serde_json::from_slice(&bytes).map(Json).map_err(|e| ApiError::invalid(e.to_string()))
+    }
+}
+
+/// A JSON body of a standard: the same reading, named apart because its types tolerate extensions.
+#[derive(Clone, Debug)]
+pub struct StandardJson<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<Arc<Hub>> for StandardJson<T> {
+    type Rejection = ApiError;
+    async fn from_request(request: Request, hub: &Arc<Hub>) -> Result<Self, ApiError> {
+        Json::from_request(request, hub).await.map(|Json(value)| Self(value))
+    }
+}
+
+/// The compact SET of a push (RFC 8935 §2.1).
+#[derive(Clone, Debug)]
+pub struct Compact(pub String);
+
+impl FromRequest<Arc<Hub>> for Compact {
+    type Rejection = NotAccepted;
+    async fn from_request(request: Request, hub: &Arc<Hub>) -> Result<Self, NotAccepted> {
+        let bytes = body(request, hub, exeunt_ssf::poll::SET_MEDIA_TYPE).await?;
+        match String::from_utf8(bytes) {
+            Ok(compact) => Ok(Self(compact)),
+            Err(_) => Err(SetRefused::new("invalid_request", "the body is no compact SET").into()),
+        }
+    }
+}
+
+/// Query parameters; unknown ones are refused by the type itself.
+#[derive(Clone, Debug)]
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let query = axum::extract::Query::<T>::from_request_parts(parts, state).await;
+        query.map(|query| Self(query.0)).map_err(|e| ApiError::invalid(e.body_text()))
+    }
+}
+
+/// One identifier from the path.
+#[derive(Clone, Debug)]
+pub struct Named<T>(pub T);
+
+impl<T, S> FromRequestParts<S> for Named<T>
+where
+    T: TryFrom<String>,
+    T::Error: std::fmt::Display,
+    S: Send + Sync,
+{
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let text = axum::extract::Path::<String>::from_request_parts(parts, state).await;
+        let text = text.map_err(|error| ApiError::invalid(error.body_text()))?.0;
+        T::try_from(text).map(Self).map_err(|error| ApiError::invalid(error.to_string()))
+    }
+}
+
+/// The body of a request, if its type and length are what they should be.
+///
+/// # Errors
+/// [`ApiError`]: 415, 413, 408 or 400.
+pub async fn body(request: Request, hub: &Hub, media: &str) -> Result<Vec<u8>, ApiError> {
+    if !is_media(request.headers(), media) {
+        let say = format!("the body must be {media}");
+        return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request", say));
+    }
+    let read = axum::body::to_bytes(request.into_body(), hub.limits.body_bytes);
+    match tokio::time::timeout(hub.limits.read_timeout, read).await {
+        Ok(Ok(bytes)) => Ok(bytes.into()),
+        Ok(Err(error)) => {
+            let limit = hub.limits.body_bytes;
+            let too_large = std::error::Error::source(&error)
+                .is_some_and(|source| source.to_string().contains("length limit"));
+            Err(if too_large {
+                let say = format!("the body is over {limit} bytes");
+                ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", say)
+            } else {
+                ApiError::invalid("the body was cut short")
+            })
+        }
+        Err(_) => {
+            let code = StatusCode::REQUEST_TIMEOUT;
+            Err(ApiError::new(code, "invalid_request", "the body came too slowly"))
+        }
+    }
+}
+
+fn is_media(headers: &HeaderMap, media: &str) -> bool {
+    let given = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = given.map(|text| text.split(';').next().unwrap_or_default().trim());
+    essence.is_some_and(|essence| essence.eq_ignore_ascii_case(media))
+}

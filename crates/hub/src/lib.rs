@@ -1,0 +1,65 @@
+//! The hub: the registry, the revoke, the transmitter, the proof.
+//!
+//! It refuses to answer before what it answers is on disk.
+
+pub mod admin;
+pub mod audit;
+pub mod audit_api;
+pub mod check_api;
+pub mod config;
+pub mod enrol;
+pub mod http;
+pub mod oauth;
+pub mod publish;
+pub mod receipts;
+pub mod receiver;
+pub mod registry;
+pub mod revoke;
+pub mod sequencer;
+mod start;
+pub mod store;
+pub mod transmitter;
+pub mod views;
+
+use std::sync::Arc;
+
+use exeunt_ssf::SigningKey;
+use tokio::sync::watch;
+
+pub use config::{Config, Limits};
+pub use start::{Running, StartError, start};
+
+/// What every request works with.
+#[derive(Debug)]
+pub struct Hub {
+    /// The data directory, held by this process.
+    pub data: config::DataDir,
+    /// The key that signs orders and countersignatures.
+    pub key: SigningKey,
+    /// The issuer name of this hub's SETs.
+    pub issuer: String,
+    /// The base URL that devices are told.
+    pub url: String,
+    /// Figures.
+    pub limits: Limits,
+    /// Where commands go.
+    pub sequencer: sequencer::Sequencer,
+    /// Memory of the record.
+    pub shared: Arc<publish::Shared>,
+    /// Readers of the record.
+    pub views: views::Views,
+    /// Access tokens.
+    pub tokens: oauth::Tokens,
+    /// Running checks of relying services.
+    pub guards: check_api::Guards,
+    /// True once the hub is stopping.
+    pub stopping: watch::Receiver<bool>,
+}
+
+impl Hub {
+    /// How long an order is good for, in milliseconds.
+    #[must_use]
+    pub fn order_good_for_ms(&self) -> u64 {
+        u64::try_from(self.limits.order_good_for.as_millis()).unwrap_or(u64::MAX)
+    }
+}

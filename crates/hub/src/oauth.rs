@@ -1,0 +1,339 @@
+//! Who is calling: access tokens by client credentials, and operators' tokens.
+//!
+//! It refuses to keep a token: only its hash, and only until it expires.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use axum::Form;
+use axum::extract::{FromRequest as _, FromRequestParts, Request, State};
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use exeunt_api::oauth::{CLIENT_CREDENTIALS, JWT_BEARER};
+use exeunt_api::{OAuthErrorBody, TokenRequest, TokenResponse, path};
+use exeunt_domain::{DeviceId, Timestamp};
+use exeunt_ssf::Jwks;
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use crate::Hub;
+use crate::http::{ApiError, Json};
+use crate::publish::lock;
+use crate::sequencer::now;
+
+/// Seconds that an access token lives.
+const TOKEN_SECS: u64 = 3600;
+/// Seconds that a client assertion may live at most.
+const ASSERTION_SECS: u64 = 600;
+/// The `typ` headers a client assertion may carry.
+const ASSERTION_TYPES: [&str; 2] = ["JWT", "client-authentication+jwt"];
+/// What an agent may do.
+const AGENT_SCOPE: &str = "ssf.read";
+/// What a relying service may do.
+const SERVICE_SCOPE: &str = "exeunt.sessions";
+
+/// An agent: the networked, unprivileged part of a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agent {
+    /// Its device.
+    pub device: DeviceId,
+    /// The enrolment in which it got its token.
+    pub epoch: u64,
+}
+
+/// A relying service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// Its client id.
+    pub id: String,
+    /// For people.
+    pub name: String,
+    /// The one audience it speaks for.
+    pub aud: String,
+}
+
+impl Client {
+    /// How the audit names it.
+    #[must_use]
+    pub fn actor(&self) -> String {
+        format!("service:{}", self.id)
+    }
+}
+
+/// An operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// How the audit names them.
+    pub actor: String,
+}
+
+/// Access tokens that are good now, and assertions that were used.
+#[derive(Debug, Default)]
+pub struct Tokens {
+    granted: Mutex<HashMap<[u8; 32], (Grant, Timestamp)>>,
+    used: Mutex<HashMap<[u8; 32], u64>>,
+}
+
+#[derive(Clone, Debug)]
+enum Grant {
+    Agent(Agent),
+    Service(String),
+}
+
+/// SHA-256 of a token, the only form that is kept.
+#[must_use]
+pub fn hash(token: &str) -> [u8; 32] {
+    Sha256::digest(token.as_bytes()).into()
+}
+
+impl Tokens {
+    fn grant(&self, to: Grant) -> Result<String, Denied> {
+        let token = exeunt_ssf::random_token().map_err(|_| Denied::unavailable())?;
+        let now = now();
+        let mut granted = lock(&self.granted);
+        if granted.len().is_multiple_of(1024) {
+            granted.retain(|_, (_, expires)| *expires > now);
+        }
+        granted.insert(hash(&token), (to, now.plus_ms(TOKEN_SECS * 1000)));
+        Ok(token)
+    }
+
+    fn holder(&self, token: &str) -> Option<Grant> {
+        let granted = lock(&self.granted);
+        let (grant, expires) = granted.get(&hash(token))?;
+        (*expires > now()).then(|| grant.clone())
+    }
+
+    /// False: this assertion was used before (RFC 7523 §3).
+    fn first_use(&self, client: &str, jti: &str, exp: u64) -> bool {
+        let mut used = lock(&self.used);
+        let now = now().as_secs();
+        if used.len().is_multiple_of(1024) {
+            used.retain(|_, exp| *exp + 60 >= now);
+        }
+        used.insert(hash(&format!("{client} {jti}")), exp).is_none()
+    }
+}
+
+/// `POST /oauth/token` (RFC 6749 §4.4): `private_key_jwt`, `client_secret_basic` or `_post`.
+pub async fn token(State(hub): State<Arc<Hub>>, request: Request) -> Response {
+    let headers = request.headers().clone();
+    let form = Form::<TokenRequest>::from_request(request, &());
+    let form = match tokio::time::timeout(hub.limits.read_timeout, form).await {
+        Ok(Ok(form)) => form.0,
+        Ok(Err(_)) | Err(_) => {
+            return Denied::new("invalid_request", "the form is malformed").into_response();
+        }
+    };
+    match decide(&hub, &headers, &form) {
+        Ok(granted) => {
+            let no_store = [("cache-control", "no-store")];
+            (no_store, Json(granted)).into_response()
+        }
+        Err(denied) => denied.into_response(),
+    }
+}
+
+fn decide(hub: &Hub, headers: &HeaderMap, request: &TokenRequest) -> Result<TokenResponse, Denied> {
+    if request.grant_type != CLIENT_CREDENTIALS {
+        return Err(Denied::new("unsupported_grant_type", "use client_credentials"));
+    }
+    let (grant, scope) = if request.client_assertion.is_some() {
+        (Grant::Agent(agent_of(hub, request)?), AGENT_SCOPE)
+    } else {
+        (Grant::Service(service_of(hub, headers, request)?), SERVICE_SCOPE)
+    };
+    if let Some(asked) = &request.scope
+        && asked.split_whitespace().any(|one| one != scope)
+    {
+        return Err(Denied::new("invalid_scope", format!("this client may ask for {scope}")));
+    }
+    Ok(TokenResponse {
+        access_token: hub.tokens.grant(grant)?,
+        token_type: "Bearer".into(),
+        expires_in: TOKEN_SECS,
+        scope: scope.into(),
+    })
+}
+
+#[derive(Deserialize)]
+struct Assertion {
+    iss: String,
+    sub: String,
+    exp: u64,
+    jti: String,
+}
+
+/// An agent by `private_key_jwt` (RFC 7523 §3).
+fn agent_of(hub: &Hub, request: &TokenRequest) -> Result<Agent, Denied> {
+    if request.client_assertion_type.as_deref() != Some(JWT_BEARER) {
+        return Err(Denied::new("invalid_request", format!("the assertion type is {JWT_BEARER}")));
+    }
+    let compact = request.client_assertion.as_deref().unwrap_or_default();
+    let named = subject_of(compact).and_then(|id| DeviceId::parse(id).ok());
+    let device = named.and_then(|id| hub.shared.device(&id)).ok_or_else(Denied::client)?;
+    let keys = Jwks::of(&device.agent_key);
+    let endpoint = format!("{}{}", hub.url, path::TOKEN);
+    let audiences = [endpoint.as_str(), &hub.issuer, &hub.url];
+    let now = now();
+    let claims = ASSERTION_TYPES.iter().find_map(|typ| {
+        let verify = |aud: &&str| exeunt_ssf::verify_jwt(compact, &keys, typ, aud, now).ok();
+        audiences.iter().find_map(verify)
+    });
+    let claims: Assertion = claims.ok_or_else(Denied::client)?;
+    let id = device.id.as_str();
+    if claims.iss != id || claims.sub != id || claims.exp > now.as_secs() + ASSERTION_SECS {
+        return Err(Denied::client());
+    }
+    if request.client_id.as_deref().is_some_and(|given| given != id) {
+        return Err(Denied::client());
+    }
+    if !hub.tokens.first_use(id, &claims.jti, claims.exp) {
+        return Err(Denied::new("invalid_client", "this assertion was used before"));
+    }
+    Ok(Agent { device: device.id, epoch: device.epoch })
+}
+
+/// Whose key to verify an assertion with. Nothing else is believed of it yet.
+fn subject_of(compact: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Sub {
+        sub: String,
+    }
+    let claims = compact.split('.').nth(1)?;
+    let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(claims).ok()?;
+    serde_json::from_slice::<Sub>(&claims).ok().map(|claims| claims.sub)
+}
+
+/// A relying service by its secret, in the header or in the form (RFC 6749 §2.3.1).
+fn service_of(hub: &Hub, headers: &HeaderMap, request: &TokenRequest) -> Result<String, Denied> {
+    let (id, secret) = match headers.get(AUTHORIZATION) {
+        Some(value) => basic(value.to_str().unwrap_or_default()).ok_or_else(Denied::client)?,
+        None => match (&request.client_id, &request.client_secret) {
+            (Some(id), Some(secret)) => (id.clone(), secret.clone()),
+            _ => return Err(Denied::client()),
+        },
+    };
+    let service = hub.shared.service(&id).ok_or_else(Denied::client)?;
+    // Comparing hashes of high-entropy secrets tells a timing observer nothing of use.
+    if service.secret != hash(&secret) {
+        return Err(Denied::client());
+    }
+    Ok(id)
+}
+
+fn basic(header: &str) -> Option<(String, String)> {
+    let (scheme, encoded) = header.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
+    let (id, secret) = decoded.split_once(':')?;
+    Some((id.to_owned(), secret.to_owned()))
+}
+
+/// A token endpoint's refusal (RFC 6749 §5.2).
+#[derive(Debug)]
+struct Denied {
+    status: StatusCode,
+    error: &'static str,
+    description: String,
+}
+
+impl Denied {
+    fn new(error: &'static str, description: impl Into<String>) -> Self {
+        let status = match error {
+            "invalid_client" => StatusCode::UNAUTHORIZED,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        Self { status, error, description: description.into() }
+    }
+
+    /// One answer for every way in which a client is not who it says.
+    fn client() -> Self {
+        Self::new("invalid_client", "the client did not prove who it is")
+    }
+
+    fn unavailable() -> Self {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        Self { status, error: "temporarily_unavailable", description: "no randomness".into() }
+    }
+}
+
+impl IntoResponse for Denied {
+    fn into_response(self) -> Response {
+        let error_description = self.description;
+        let body = OAuthErrorBody { error: self.error.to_owned(), error_description };
+        let mut response = (self.status, Json(body)).into_response();
+        if self.status == StatusCode::UNAUTHORIZED {
+            let basic = axum::http::HeaderValue::from_static("Basic");
+            response.headers_mut().insert(axum::http::header::WWW_AUTHENTICATE, basic);
+        }
+        response
+    }
+}
+
+fn bearer(parts: &Parts) -> Result<&str, ApiError> {
+    let header = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let (scheme, token) = header.and_then(|text| text.split_once(' ')).unwrap_or_default();
+    if scheme.eq_ignore_ascii_case("bearer") {
+        Ok(token.trim())
+    } else {
+        Err(ApiError::unauthorized("a bearer token is needed"))
+    }
+}
+
+impl FromRequestParts<Arc<Hub>> for Agent {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, hub: &Arc<Hub>) -> Result<Self, ApiError> {
+        match hub.tokens.holder(bearer(parts)?) {
+            Some(Grant::Agent(agent)) => {
+                let current = hub.shared.device(&agent.device).map(|device| device.epoch);
+                if current == Some(agent.epoch) {
+                    Ok(agent)
+                } else {
+                    Err(ApiError::unauthorized("this enrolment is over"))
+                }
+            }
+            Some(Grant::Service(_)) => Err(ApiError::forbidden("this door is for devices")),
+            None => Err(ApiError::unauthorized("the token is unknown or has expired")),
+        }
+    }
+}
+
+impl FromRequestParts<Arc<Hub>> for Client {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, hub: &Arc<Hub>) -> Result<Self, ApiError> {
+        match hub.tokens.holder(bearer(parts)?) {
+            Some(Grant::Service(id)) => {
+                let service = hub.shared.service(&id);
+                let service =
+                    service.ok_or_else(|| ApiError::unauthorized("this service is gone"))?;
+                Ok(Client { id, name: service.name, aud: service.aud })
+            }
+            Some(Grant::Agent(_)) => Err(ApiError::forbidden("this door is for services")),
+            None => Err(ApiError::unauthorized("the token is unknown or has expired")),
+        }
+    }
+}
+
+impl FromRequestParts<Arc<Hub>> for Admin {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, hub: &Arc<Hub>) -> Result<Self, ApiError> {
+        let token = bearer(parts)?;
+        let Some(operator) = hub.shared.operator(&hash(token)) else {
+            return Err(match hub.tokens.holder(token) {
+                Some(_) => ApiError::forbidden("this door is for operators"),
+                None => ApiError::unauthorized("the token is unknown or has expired"),
+            });
+        };
+        if operator.expires.is_some_and(|expires| expires <= now()) {
+            return Err(ApiError::unauthorized("the token is unknown or has expired"));
+        }
+        Ok(Admin { actor: format!("admin:{}", operator.name) })
+    }
+}

@@ -1,0 +1,254 @@
+//! Starting and stopping a hub.
+//!
+//! It refuses to serve a record that is shorter than its signed head.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use exeunt_domain::DeviceId;
+use exeunt_ssf::{Jwks, SigningKey};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::audit::head::{self, HeadError, HeadFile};
+use crate::config::{ADMIN_TOKEN_FILE, Config, DataDir, DataError, loopback_only};
+use crate::publish::Shared;
+use crate::sequencer::{Minter, Sequencer, Unavailable, now};
+use crate::store::sqlite::{self, SqliteStore, SqliteView};
+use crate::store::{Command, Head, Operator, Store as _, StoreError, View as _};
+use crate::{Hub, check_api, http, oauth, transmitter, views};
+
+/// The hub did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory or the address.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The record.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The signed head.
+    #[error(transparent)]
+    Head(#[from] HeadError),
+    /// The record ends before its signed head.
+    #[error(
+        "the record ends at row {rows}, and row {signed} was signed: it was cut or restored from \
+         an old copy; `exeunt-hub audit verify` says more"
+    )]
+    RolledBack {
+        /// Where the record ends.
+        rows: u64,
+        /// The signed head.
+        signed: u64,
+    },
+    /// The address is taken, or not this machine's.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// No thread, or no randomness.
+    #[error("the system gave no {0}")]
+    System(&'static str),
+    /// The first commit failed.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// A hub that serves.
+#[derive(Debug)]
+pub struct Running {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// The base URL that devices are told.
+    pub url: String,
+    /// The issuer name of its SETs.
+    pub issuer: String,
+    /// Where the bootstrap token lies, when this was the first start.
+    pub admin_token: Option<PathBuf>,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+    writer: Option<JoinHandle<()>>,
+    heads: tokio::task::JoinHandle<Option<Heads>>,
+}
+
+impl Running {
+    /// Answers parked polls empty, finishes what is being answered, writes what waits, signs the
+    /// last audit head, and lets go of the data directory.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        while self.tasks.join_next().await.is_some() {}
+        if let Some(writer) = self.writer.take() {
+            // The last sender went with the tasks; the writer ends when its queue is empty.
+            let ended = tokio::task::spawn_blocking(move || writer.join()).await;
+            if !matches!(ended, Ok(Ok(()))) {
+                tracing::error!("the writer's thread did not end well");
+            }
+        }
+        if let Ok(Some(mut heads)) = self.heads.await {
+            heads.sign();
+        }
+    }
+}
+
+/// Starts a hub.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn start(config: Config) -> Result<Running, StartError> {
+    loopback_only(config.listen)?;
+    let data = DataDir::hold(&config.data)?;
+    let key = data.signing_key()?;
+    let keys = Jwks::of(key.jwk());
+    let path = data.file(sqlite::FILE);
+    let store = SqliteStore::open(&path)?;
+    refuse_rollback(store.head(), head::read(data.path(), &keys)?)?;
+    let address = config.listen;
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|source| StartError::Listen { address, source })?;
+    let addr = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
+    let url = config.public_url.unwrap_or_else(|| format!("http://{addr}"));
+    let issuer = data.issuer(config.issuer.as_deref(), &url)?;
+
+    let shared = Arc::new(Shared::new(store.view()?.load()?));
+    let minter = Minter::new(key.clone(), issuer.clone());
+    let (sequencer, writer) = Sequencer::start(store, minter, Arc::clone(&shared), &config.limits)
+        .map_err(|_| StartError::System("thread"))?;
+    let admin_token = bootstrap(&data, &shared, &sequencer).await?;
+    let file = HeadFile::open(data.path(), &keys)?;
+    let heads = Heads { file, key: key.clone(), shared: Arc::clone(&shared) };
+    let (stop, stopping) = watch::channel(false);
+    let hub = Arc::new(Hub {
+        data,
+        key,
+        issuer: issuer.clone(),
+        url: url.clone(),
+        limits: config.limits,
+        sequencer,
+        shared,
+        views: views::Views::new(move || SqliteView::open(&path)),
+        tokens: oauth::Tokens::default(),
+        guards: check_api::Guards::default(),
+        stopping: stopping.clone(),
+    });
+    let limits = hub.limits.clone();
+    let heads = tokio::spawn(sign_heads(heads, limits.head_every, stopping.clone()));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(keep_house(Arc::clone(&hub)));
+    tasks.spawn(http::serve(listener, http::router(hub), limits, stopping));
+    let writer = Some(writer);
+    Ok(Running { addr, url, issuer, admin_token, stop, tasks, writer, heads })
+}
+
+fn refuse_rollback(stored: Head, signed: Option<Head>) -> Result<(), StartError> {
+    match signed {
+        Some(signed) if signed.seq > stored.seq => {
+            Err(StartError::RolledBack { rows: stored.seq, signed: signed.seq })
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// At first start, an operator's token in a file that only the hub's user reads.
+async fn bootstrap(
+    data: &DataDir,
+    shared: &Shared,
+    sequencer: &Sequencer,
+) -> Result<Option<PathBuf>, StartError> {
+    if shared.has_operator() {
+        return Ok(None);
+    }
+    let token = exeunt_ssf::random_token().map_err(|_| StartError::System("randomness"))?;
+    let path = data.write_secret(ADMIN_TOKEN_FILE, &format!("{token}\n"))?;
+    let operator = Operator { token: oauth::hash(&token), name: "bootstrap".into(), expires: None };
+    let command = Command::AddOperator { actor: "hub".into(), operator };
+    // Nothing refuses an operator.
+    let _ = sequencer.submit(command).await?.reply;
+    Ok(Some(path))
+}
+
+/// Signs the audit's end.
+#[derive(Debug)]
+struct Heads {
+    file: HeadFile,
+    key: SigningKey,
+    shared: Arc<Shared>,
+}
+
+impl Heads {
+    fn sign(&mut self) {
+        let head = *self.shared.head().borrow();
+        if head.seq == 0 {
+            return;
+        }
+        if let Err(error) = self.file.write(&self.key, &head, now()) {
+            tracing::error!(%error, "the audit head was not signed");
+        }
+    }
+}
+
+/// Signs the head when it moved, at most every `every`. Gives the file back for the last head,
+/// which is signed when nothing writes any more.
+async fn sign_heads(
+    mut heads: Heads,
+    every: std::time::Duration,
+    mut stopping: watch::Receiver<bool>,
+) -> Option<Heads> {
+    let mut head = heads.shared.head();
+    head.mark_changed();
+    loop {
+        tokio::select! {
+            changed = head.changed() => if changed.is_err() { return Some(heads) },
+            _ = stopping.wait_for(|stopping| *stopping) => return Some(heads),
+        }
+        let signing = move || {
+            heads.sign();
+            heads
+        };
+        heads = tokio::task::spawn_blocking(signing).await.ok()?;
+        tokio::select! {
+            () = tokio::time::sleep(every) => {}
+            _ = stopping.wait_for(|stopping| *stopping) => return Some(heads),
+        }
+    }
+}
+
+/// Marks overdue orders, and signs them again for devices that wait in a poll now; the others
+/// get theirs when they poll.
+async fn keep_house(hub: Arc<Hub>) {
+    let mut stopping = hub.stopping.clone();
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(hub.limits.housekeeping) => {}
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+        }
+        match hub.views.read(|view| view.overdue(now(), 256)).await {
+            Ok(overdue) => mark(&hub, overdue).await,
+            Err(error) => tracing::error!(%error, "overdue orders cannot be looked for"),
+        }
+        for device in hub.shared.owing() {
+            if hub.shared.mail.is_parked(&device)
+                && let Err(error) = transmitter::resign(&hub, &device).await
+            {
+                tracing::warn!(%device, ?error, "an overdue order was not signed again");
+            }
+        }
+    }
+}
+
+async fn mark(hub: &Hub, overdue: Vec<(exeunt_domain::Txn, DeviceId)>) {
+    for (txn, device) in overdue {
+        tracing::warn!(%txn, %device, "no receipt before the order's deadline");
+        if let Err(error) = hub.sequencer.submit(Command::Overdue { txn, device }).await {
+            tracing::error!(%error, "an overdue order was not marked");
+            return;
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! The store's contract: a batch of domain commands in, one durable answer each out.
+//!
+//! It refuses partial durability: when `apply` answers, every effect of the batch is on disk.
+
+pub mod command;
+pub mod sqlite;
+
+use exeunt_api::{AuditEntry, DeviceInfo, HubSession, ReceiptRecord, SessionInfo, TxnState};
+use exeunt_check::{Delta, RevocationState};
+use exeunt_domain::session::SessionHash;
+use exeunt_domain::{DeviceId, Jti, Order, Subject, Timestamp, Txn};
+use exeunt_ssf::PublicJwk;
+
+pub use command::{Command, Refused, Reply};
+
+/// Why the store could not answer. Nothing of the batch is durable.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// No space is left where the store lives.
+    #[error("no space is left for the store")]
+    Full,
+    /// Reading, writing or syncing failed.
+    #[error("the store failed: {0}")]
+    Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// What is stored contradicts itself or this program's version.
+    #[error("the store is damaged or of another version: {0}")]
+    Damaged(String),
+    /// A SET could not be signed.
+    #[error("signing failed: {0}")]
+    Signing(#[from] exeunt_ssf::SetError),
+}
+
+/// What became of one command.
+#[derive(Debug)]
+pub struct Applied {
+    /// Its sequence number; none when it left no trace in the audit.
+    pub seq: Option<u64>,
+    /// The answer.
+    pub reply: Result<Reply, Refused>,
+    /// What else changed, for the state that is kept in memory.
+    pub effects: Effects,
+}
+
+/// Changes that the memory of a running hub follows.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// Changes of the revocation state, with the subject's key where one is concerned.
+    pub deltas: Vec<KeyedDelta>,
+    /// Log entries to deliver.
+    pub entries: Vec<Entry>,
+    /// Transactions whose state changed.
+    pub changed: Vec<Txn>,
+    /// A device that was enrolled.
+    pub device: Option<Device>,
+    /// A service that was registered.
+    pub service: Option<Service>,
+    /// An operator's token that was minted.
+    pub operator: Option<Operator>,
+    /// Log entries that are delivered no more: newer ones took their place.
+    pub withdrawn: Vec<u64>,
+    /// Whether a device owes an answer to an order that is overdue.
+    pub owing: Option<(DeviceId, bool)>,
+    /// An audience whose session targets wait for its checks to reach a sequence.
+    pub unconfirmed: Vec<(String, u64)>,
+}
+
+/// A change of the revocation state and the words it came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyedDelta {
+    /// The change.
+    pub delta: Delta,
+    /// The subject's key, for a watermark.
+    pub subject: Option<String>,
+}
+
+/// One entry of the shard's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its place in the log, ascending.
+    pub pos: u64,
+    /// Whom it is for.
+    pub to: Addressee,
+    /// The SET's identifier.
+    pub jti: Jti,
+    /// The signed bytes.
+    pub compact: String,
+}
+
+/// Whom a log entry is for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Addressee {
+    /// One device.
+    Device(DeviceId),
+    /// Every device of a named group.
+    Group(String),
+    /// Every device of a tenant.
+    Tenant(String),
+    /// Every device.
+    All,
+}
+
+/// A device, as far as requests are judged by it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// Its id.
+    pub id: DeviceId,
+    /// Which enrolment.
+    pub epoch: u64,
+    /// The warden's key.
+    pub device_key: PublicJwk,
+    /// The agent's transport key.
+    pub agent_key: PublicJwk,
+}
+
+/// A relying service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Its client id.
+    pub client_id: String,
+    /// For people.
+    pub name: String,
+    /// The one audience it speaks for.
+    pub aud: String,
+    /// SHA-256 of its secret.
+    pub secret: [u8; 32],
+}
+
+/// An operator's token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operator {
+    /// SHA-256 of the token.
+    pub token: [u8; 32],
+    /// Who uses it.
+    pub name: String,
+    /// When it expires.
+    pub expires: Option<Timestamp>,
+}
+
+/// What a running hub loads when it starts.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// Revocations.
+    pub state: RevocationState,
+    /// The chain's head.
+    pub head: Head,
+    /// The last place in the log.
+    pub last_pos: u64,
+    /// Enrolled devices.
+    pub devices: Vec<Device>,
+    /// Relying services.
+    pub services: Vec<Service>,
+    /// Operators' tokens.
+    pub operators: Vec<Operator>,
+    /// Devices that owe a receipt.
+    pub owing: Vec<DeviceId>,
+    /// Per audience, sequences whose session targets no guard has confirmed yet.
+    pub unconfirmed: Vec<(String, u64)>,
+}
+
+/// The end of the audit chain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Head {
+    /// The last row's sequence number; 0 when there is none.
+    pub seq: u64,
+    /// The last row's hash.
+    pub hash: [u8; 32],
+}
+
+/// Mints what a transaction needs and a database cannot: time, identifiers and signatures.
+pub trait Mint {
+    /// Hub time of the batch.
+    fn now(&self) -> Timestamp;
+    /// Signs an order for one device.
+    ///
+    /// # Errors
+    /// When it cannot be signed.
+    fn order(&mut self, order: &Order, txn: &Txn) -> Result<(Jti, String), exeunt_ssf::SetError>;
+    /// Signs the countersignature of a receipt.
+    ///
+    /// # Errors
+    /// When it cannot be signed.
+    fn countersign(
+        &mut self,
+        claims: &exeunt_api::Countersigned,
+    ) -> Result<String, exeunt_ssf::SetError>;
+}
+
+/// One shard's record.
+pub trait Store: Send {
+    /// Its read side.
+    type View: View;
+
+    /// Applies a batch in one transaction: each command by itself, in order, under contiguous
+    /// sequence numbers, chained into the audit; durable before it returns.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then nothing of the batch happened, and [`Store::reopen`] comes next.
+    fn apply(&mut self, batch: &[Command], mint: &mut dyn Mint)
+    -> Result<Vec<Applied>, StoreError>;
+
+    /// The end of the audit chain.
+    fn head(&self) -> Head;
+
+    /// Lets go of everything held open and opens it anew: after a failed write nothing that was
+    /// held may be trusted.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn reopen(&mut self) -> Result<(), StoreError>;
+
+    /// An independent reader of what is durable.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn view(&self) -> Result<Self::View, StoreError>;
+}
+
+/// Reads what is durable. Each call sees one consistent state.
+pub trait View: Send {
+    /// Everything a running hub keeps in memory.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn load(&self) -> Result<Loaded, StoreError>;
+
+    /// Watermarks by subject key, denials, and the sequence at which they hold.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn revocations(&self) -> Result<Revocations, StoreError>;
+
+    /// Unacknowledged entries for a device after `pos`, oldest first, at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn outstanding(
+        &self,
+        device: &DeviceId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Entry>, StoreError>;
+
+    /// Sessions of a subject, newest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn sessions(&self, subject: &Subject) -> Result<Vec<SessionInfo>, StoreError>;
+
+    /// Live sessions of a subject, as one of its devices may see them; None unless the subject
+    /// has a live session there.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn sessions_for(
+        &self,
+        device: &DeviceId,
+        subject: &Subject,
+    ) -> Result<Option<Vec<HubSession>>, StoreError>;
+
+    /// Enrolled devices by id.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn devices(&self) -> Result<Vec<DeviceInfo>, StoreError>;
+
+    /// A transaction's targets. With `device`, only if that device is one of them.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn txn(&self, txn: &Txn, device: Option<&DeviceId>) -> Result<Option<TxnState>, StoreError>;
+
+    /// What a sign-out would end, touching nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn preview(
+        &self,
+        ask: &command::SignOut,
+    ) -> Result<Result<command::SignedOut, Refused>, StoreError>;
+
+    /// Receipts of a transaction, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn receipts(&self, txn: &Txn) -> Result<Vec<ReceiptRecord>, StoreError>;
+
+    /// Device targets whose order passed its deadline unanswered.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn overdue(&self, now: Timestamp, limit: usize) -> Result<Vec<(Txn, DeviceId)>, StoreError>;
+
+    /// Audit rows after `seq`, at most `limit`, with each row's hash as stored.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn audit(&self, after: u64, limit: usize) -> Result<Vec<AuditEntry>, StoreError>;
+
+    /// Looks at every row of the chain, and reports the hash of the row `at`.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the rows cannot be read at all.
+    fn audit_chain(&self, at: u64) -> Result<crate::audit::Chain, StoreError>;
+}
+
+/// The revocation state with its words.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Revocations {
+    /// Complete up to here.
+    pub seq: u64,
+    /// Subject key, sequence, hub time.
+    pub watermarks: Vec<(String, u64, Timestamp)>,
+    /// Session hash and sequence.
+    pub denied: Vec<(SessionHash, u64)>,
+}

@@ -1,0 +1,391 @@
+//! What can be asked of the store, and how it answers.
+//!
+//! It refuses raw session ids: every command names a session by its hash.
+
+use exeunt_api::{SessionInfo, SignOutResponse};
+use exeunt_domain::session::SessionHash;
+use exeunt_domain::{
+    DeviceId, Jti, Outcome, Proof, ReceiptBody, SessionKind, Subject, Tier, Timestamp, Txn,
+};
+use exeunt_ssf::PublicJwk;
+
+use super::Service;
+
+/// One domain command.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// A relying service began a session.
+    Register(Register),
+    /// A relying service ended one of its sessions.
+    End {
+        /// `service:CLIENT`.
+        actor: String,
+        /// Which.
+        session: SessionHash,
+    },
+    /// A device's warden says that a console session began or ended.
+    DeviceSession(DeviceSession),
+    /// Sign a subject out.
+    SignOut(SignOut),
+    /// Expect nothing further of a transaction's open targets.
+    Cancel {
+        /// `admin:NAME`.
+        actor: String,
+        /// Which.
+        txn: Txn,
+    },
+    /// A device's warden says how far it is.
+    Progress(Progressed),
+    /// A device's receipt.
+    Receipt(Received),
+    /// A device's agent acknowledges or refuses SETs.
+    Ack(Ack),
+    /// Sign a device's overdue orders again, under their transactions.
+    Resign {
+        /// Which.
+        device: DeviceId,
+        /// How long the new orders are good for, in milliseconds.
+        good_for_ms: u64,
+    },
+    /// An order's deadline passed unanswered.
+    Overdue {
+        /// Its transaction.
+        txn: Txn,
+        /// Its device.
+        device: DeviceId,
+    },
+    /// Every running check of a service is at least at this sequence.
+    Confirmed {
+        /// The service's audience.
+        aud: String,
+        /// The sequence.
+        seq: u64,
+    },
+    /// An operator minted an enrolment token.
+    MintToken(MintToken),
+    /// A device enrols.
+    Enrol(Box<Enrol>),
+    /// A relying service is registered.
+    AddService {
+        /// `admin:NAME`.
+        actor: String,
+        /// The service.
+        service: Service,
+    },
+    /// An operator's token.
+    AddOperator {
+        /// `admin:NAME`, or `hub` at first start.
+        actor: String,
+        /// The token.
+        operator: super::Operator,
+    },
+}
+
+/// A relying service began a session.
+#[derive(Clone, Debug)]
+pub struct Register {
+    /// `service:CLIENT`.
+    pub actor: String,
+    /// The service's audience.
+    pub aud: String,
+    /// Whose.
+    pub subject: Subject,
+    /// Which.
+    pub session: SessionHash,
+    /// What it is.
+    pub kind: SessionKind,
+    /// When the person authenticated.
+    pub auth_time: Timestamp,
+    /// For people.
+    pub device: Option<String>,
+    /// For people.
+    pub label: String,
+    /// For people.
+    pub place: String,
+    /// The identity provider's own name of its session.
+    pub idp_sid: Option<String>,
+}
+
+/// Names a SET that came from a device, for deduplication.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The device.
+    pub device: DeviceId,
+    /// The enrolment whose key signed it.
+    pub epoch: u64,
+    /// The SET.
+    pub jti: Jti,
+}
+
+/// A console session began or ended.
+#[derive(Clone, Debug)]
+pub struct DeviceSession {
+    /// The SET.
+    pub from: Source,
+    /// Whose.
+    pub subject: Subject,
+    /// Which.
+    pub session: SessionHash,
+    /// What it is.
+    pub kind: SessionKind,
+    /// How the subject was established.
+    pub proof: Proof,
+    /// Since when.
+    pub since: Timestamp,
+    /// It has ended.
+    pub ended: bool,
+    /// How long an order is good for, in milliseconds.
+    pub good_for_ms: u64,
+}
+
+/// Sign a subject out.
+#[derive(Clone, Debug)]
+pub struct SignOut {
+    /// `admin:NAME` or `device:ID`.
+    pub actor: String,
+    /// The transaction: the device's own, or a fresh one.
+    pub txn: Txn,
+    /// Whose sessions.
+    pub subject: Subject,
+    /// How much is to end.
+    pub tier: Tier,
+    /// Words for the record.
+    pub reason: Option<String>,
+    /// Only the sessions on this device.
+    pub only: Option<DeviceId>,
+    /// A repeat under the same key is answered like the first.
+    pub idempotency_key: Option<String>,
+    /// What the operator was shown.
+    pub digest: Option<String>,
+    /// The device and session at which a person asked.
+    pub at_device: Option<AtDevice>,
+    /// How long an order is good for, in milliseconds.
+    pub good_for_ms: u64,
+}
+
+/// Where a person asked to be signed out everywhere.
+#[derive(Clone, Debug)]
+pub struct AtDevice {
+    /// The SET.
+    pub from: Source,
+    /// The console session.
+    pub session: SessionHash,
+    /// How many such requests the device may make in an hour.
+    pub per_hour: u64,
+}
+
+/// A device's warden says how far it is.
+#[derive(Clone, Debug)]
+pub struct Progressed {
+    /// The SET.
+    pub from: Source,
+    /// Which transaction.
+    pub txn: Txn,
+    /// How far.
+    pub outcome: Outcome,
+}
+
+/// A device's receipt, its signature verified.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// The SET.
+    pub from: Source,
+    /// Its compact form.
+    pub compact: String,
+    /// Its body.
+    pub body: Box<ReceiptBody>,
+}
+
+/// A device's agent acknowledges or refuses SETs. It proves transport only.
+#[derive(Clone, Debug)]
+pub struct Ack {
+    /// Which device.
+    pub device: DeviceId,
+    /// Which enrolment.
+    pub epoch: u64,
+    /// Durable at the device.
+    pub acked: Vec<Jti>,
+    /// Refused there, with the RFC 8935 code.
+    pub refused: Vec<(Jti, String)>,
+}
+
+/// A one-time enrolment token.
+#[derive(Clone, Debug)]
+pub struct MintToken {
+    /// `admin:NAME`.
+    pub actor: String,
+    /// SHA-256 of its secret.
+    pub secret: [u8; 32],
+    /// The device's name, if chosen.
+    pub name: Option<DeviceId>,
+    /// When it expires.
+    pub expires: Timestamp,
+}
+
+/// A device enrols; the SET's signature by `device_key` was verified.
+#[derive(Clone, Debug)]
+pub struct Enrol {
+    /// SHA-256 of the token's secret.
+    pub secret: [u8; 32],
+    /// The SET, so that a repeat of it is answered like the first.
+    pub jti: Jti,
+    /// What the machine calls itself, as a device id.
+    pub name: DeviceId,
+    /// The warden's key.
+    pub device_key: PublicJwk,
+    /// The agent's key.
+    pub agent_key: PublicJwk,
+    /// `installed` or `user`.
+    pub mode: exeunt_domain::receipt::Mode,
+}
+
+/// How the store answers.
+#[derive(Debug)]
+pub enum Reply {
+    /// It is done.
+    Done,
+    /// It had been done before; nothing happened.
+    Repeated,
+    /// A session was registered at this sequence.
+    Registered(u64),
+    /// A sign-out was committed, or had been.
+    SignedOut(Box<SignedOut>),
+    /// A device was enrolled.
+    Enrolled {
+        /// What it is called.
+        device: DeviceId,
+        /// Which enrolment.
+        epoch: u64,
+    },
+}
+
+/// What a sign-out ended, or would end.
+#[derive(Clone, Debug)]
+pub struct SignedOut {
+    /// The transaction; none in a preview.
+    pub txn: Option<Txn>,
+    /// The commit.
+    pub seq: u64,
+    /// Sessions.
+    pub sessions: Vec<SessionInfo>,
+    /// Devices that get an order.
+    pub devices: Vec<DeviceId>,
+    /// The worst part so far.
+    pub outcome: Outcome,
+    /// Over what is shown.
+    pub digest: String,
+}
+
+impl From<SignedOut> for SignOutResponse {
+    fn from(done: SignedOut) -> Self {
+        let SignedOut { txn, seq, sessions, devices, outcome, digest } = done;
+        Self { v: exeunt_api::VERSION, txn, seq, sessions, devices, outcome, digest }
+    }
+}
+
+/// Why a command was not carried out. Nothing changed, except that the audit may note it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The person authenticated before the subject was signed out.
+    #[error("the subject was signed out after this authentication: the person must sign in again")]
+    StaleAuth,
+    /// That session id is registered already.
+    #[error("this session is registered already")]
+    SessionTaken,
+    /// No such session of the caller.
+    #[error("no such session")]
+    UnknownSession,
+    /// Nothing is known of the subject.
+    #[error("no session of this subject was ever registered, so there is nobody to sign out")]
+    UnknownSubject,
+    /// No such device.
+    #[error("no such device")]
+    UnknownDevice,
+    /// No such transaction.
+    #[error("no such transaction")]
+    UnknownTxn,
+    /// The transaction's name is taken by another cause.
+    #[error("this transaction's name is taken")]
+    TxnTaken,
+    /// The same idempotency key came with another demand.
+    #[error("this idempotency key was used for another demand")]
+    KeyReused,
+    /// What would end is no longer what was shown.
+    #[error("what would end has changed since the preview")]
+    PreviewChanged,
+    /// The asking console session is not live at this device, or not this subject's.
+    #[error("the subject has no live session at this device")]
+    NoLiveSession,
+    /// The asking console session was only asserted.
+    #[error("the session was only asserted, which ends this device only")]
+    OnlyAsserted,
+    /// The device asked too often.
+    #[error("this device asked too often within an hour")]
+    RateLimited,
+    /// The SET belongs to an earlier enrolment.
+    #[error("this enrolment is over")]
+    OldEpoch,
+    /// The claims contradict each other or the device's standing.
+    #[error("{0}")]
+    Contradiction(&'static str),
+    /// No such enrolment token.
+    #[error("this enrolment token is unknown")]
+    UnknownToken,
+    /// The token was used.
+    #[error("this enrolment token was used already")]
+    UsedToken,
+    /// The token expired.
+    #[error("this enrolment token has expired")]
+    ExpiredToken,
+    /// A device of that name is enrolled, and the token does not name it.
+    #[error("a device of this name is enrolled: mint a token that names it to enrol it anew")]
+    NameTaken,
+    /// The device key belongs to another device.
+    #[error("this key belongs to another device")]
+    KeyTaken,
+    /// The audience is taken.
+    #[error("this audience is registered by another service")]
+    AudTaken,
+}
+
+impl Refused {
+    /// The stable code of the JSON interfaces.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Refused::StaleAuth => "stale_auth",
+            Refused::SessionTaken
+            | Refused::TxnTaken
+            | Refused::KeyReused
+            | Refused::NameTaken
+            | Refused::KeyTaken
+            | Refused::AudTaken => "conflict",
+            Refused::UnknownSession | Refused::UnknownDevice | Refused::UnknownTxn => "not_found",
+            Refused::UnknownSubject => "unknown_subject",
+            Refused::PreviewChanged => "preview_changed",
+            Refused::RateLimited => "rate_limited",
+            Refused::NoLiveSession
+            | Refused::OnlyAsserted
+            | Refused::OldEpoch
+            | Refused::UnknownToken
+            | Refused::UsedToken
+            | Refused::ExpiredToken => "forbidden",
+            Refused::Contradiction(_) => "invalid_request",
+        }
+    }
+
+    /// The code of RFC 8935 §2.4, for SET endpoints.
+    #[must_use]
+    pub fn err_code(&self) -> &'static str {
+        match self.code() {
+            "invalid_request" | "not_found" | "conflict" => "invalid_request",
+            _ => "access_denied",
+        }
+    }
+
+    /// The audit notes it: someone with standing asked for what they may not have.
+    #[must_use]
+    pub fn is_noted(&self) -> bool {
+        !matches!(self, Refused::UnknownToken | Refused::UnknownSession | Refused::RateLimited)
+    }
+}

@@ -1,0 +1,383 @@
+//! The embedded store: one SQLite database, written by one connection.
+//!
+//! It refuses `synchronous` below FULL: a commit that answered is on disk.
+
+mod device;
+mod enrol;
+mod log;
+mod receipt;
+mod schema;
+mod session;
+mod sign_out;
+mod view;
+mod words;
+
+use std::path::{Path, PathBuf};
+
+use exeunt_domain::{Timestamp, Txn};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, TransactionBehavior};
+use serde_json::Value;
+
+use super::{Applied, Command, Effects, Head, KeyedDelta, Mint, Refused, Reply, Store, StoreError};
+use crate::audit;
+
+pub use view::SqliteView;
+
+/// The database file's name within the data directory.
+pub const FILE: &str = "hub.db";
+
+/// The embedded store.
+#[derive(Debug)]
+pub struct SqliteStore {
+    path: PathBuf,
+    db: Connection,
+    head: Head,
+}
+
+impl SqliteStore {
+    /// Opens or creates the database `path` and brings it to this program's version.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let mut db = connect(path)?;
+        schema::migrate(&mut db)?;
+        let head = read_head(&db)?;
+        Ok(Self { path: path.to_owned(), db, head })
+    }
+
+    fn run(
+        &mut self,
+        batch: &[Command],
+        mint: &mut dyn Mint,
+    ) -> Result<(Vec<Applied>, Head), StoreError> {
+        let mut tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut head = self.head;
+        let mut applied = Vec::with_capacity(batch.len());
+        for command in batch {
+            applied.push(one(&mut tx, command, mint, &mut head)?);
+        }
+        tx.commit()?;
+        Ok((applied, head))
+    }
+}
+
+impl Store for SqliteStore {
+    type View = SqliteView;
+
+    fn apply(
+        &mut self,
+        batch: &[Command],
+        mint: &mut dyn Mint,
+    ) -> Result<Vec<Applied>, StoreError> {
+        let (applied, head) = self.run(batch, mint)?;
+        self.head = head;
+        Ok(applied)
+    }
+
+    fn head(&self) -> Head {
+        self.head
+    }
+
+    fn reopen(&mut self) -> Result<(), StoreError> {
+        self.db = connect(&self.path)?;
+        self.head = read_head(&self.db)?;
+        Ok(())
+    }
+
+    fn view(&self) -> Result<SqliteView, StoreError> {
+        SqliteView::open(&self.path)
+    }
+}
+
+fn connect(path: &Path) -> Result<Connection, StoreError> {
+    let db = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    db.pragma_update(None, "journal_mode", "WAL")?;
+    db.pragma_update(None, "synchronous", "FULL")?;
+    db.pragma_update(None, "foreign_keys", true)?;
+    db.busy_timeout(std::time::Duration::from_secs(5))?;
+    db.set_prepared_statement_cache_capacity(128);
+    Ok(db)
+}
+
+fn read_head(db: &Connection) -> Result<Head, StoreError> {
+    let row = db
+        .query_row("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1", [], |row| {
+            Ok(Head { seq: row.get(0)?, hash: row.get(1)? })
+        })
+        .optional()?;
+    Ok(row.unwrap_or_default())
+}
+
+/// One command in its own savepoint; what it may note goes into the chain.
+fn one(
+    tx: &mut rusqlite::Transaction<'_>,
+    command: &Command,
+    mint: &mut dyn Mint,
+    head: &mut Head,
+) -> Result<Applied, StoreError> {
+    let now = mint.now();
+    let savepoint = tx.savepoint()?;
+    let mut work = Work { db: &savepoint, mint, seq: head.seq + 1, now };
+    let (reply, note, effects) = match dispatch(&mut work, command) {
+        Ok(done) => {
+            savepoint.commit()?;
+            (Ok(done.reply), done.note, done.effects)
+        }
+        Err(Stop::Refused(refused)) => {
+            savepoint.finish()?;
+            let note = refused.is_noted().then(|| note_of_refusal(command, &refused)).flatten();
+            (Err(refused), note, Effects::default())
+        }
+        Err(Stop::Store(error)) => return Err(error),
+    };
+    let seq = match note {
+        None => None,
+        Some(note) => {
+            *head = append(tx, *head, now, &note)?;
+            Some(head.seq)
+        }
+    };
+    Ok(Applied { seq, reply, effects })
+}
+
+fn dispatch(work: &mut Work<'_>, command: &Command) -> Result<Done, Stop> {
+    match command {
+        Command::Register(ask) => session::register(work, ask),
+        Command::End { actor, session } => session::end(work, actor, session),
+        Command::DeviceSession(ask) => device::session(work, ask),
+        Command::SignOut(ask) => sign_out::sign_out(work, ask),
+        Command::Cancel { actor, txn } => sign_out::cancel(work, actor, txn),
+        Command::Progress(ask) => device::progress(work, ask),
+        Command::Receipt(ask) => receipt::receive(work, ask),
+        Command::Ack(ask) => log::ack(work, ask),
+        Command::Resign { device, good_for_ms } => log::resign(work, device, *good_for_ms),
+        Command::Overdue { txn, device } => log::overdue(work, txn, device),
+        Command::Confirmed { aud, seq } => session::confirmed(work, aud, *seq),
+        Command::MintToken(ask) => enrol::mint(work, ask),
+        Command::Enrol(ask) => enrol::enrol(work, ask),
+        Command::AddService { actor, service } => enrol::add_service(work, actor, service),
+        Command::AddOperator { actor, operator } => enrol::add_operator(work, actor, operator),
+    }
+}
+
+/// What one command works with.
+struct Work<'a> {
+    db: &'a Connection,
+    mint: &'a mut dyn Mint,
+    /// The sequence number it gets if it notes anything.
+    seq: u64,
+    now: Timestamp,
+}
+
+/// A command that was carried out.
+struct Done {
+    reply: Reply,
+    /// What the audit says; a command without a note takes no sequence number.
+    note: Option<Note>,
+    effects: Effects,
+}
+
+impl Done {
+    fn silent(reply: Reply) -> Self {
+        Self { reply, note: None, effects: Effects::default() }
+    }
+
+    fn noted(reply: Reply, note: Note) -> Self {
+        Self { reply, note: Some(note), effects: Effects::default() }
+    }
+}
+
+/// Why a command stops.
+enum Stop {
+    /// It alone is refused.
+    Refused(Refused),
+    /// The whole batch fails.
+    Store(StoreError),
+}
+
+impl From<Refused> for Stop {
+    fn from(refused: Refused) -> Self {
+        Stop::Refused(refused)
+    }
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Stop::Store(error)
+    }
+}
+
+impl From<rusqlite::Error> for Stop {
+    fn from(error: rusqlite::Error) -> Self {
+        Stop::Store(error.into())
+    }
+}
+
+impl From<exeunt_ssf::SetError> for Stop {
+    fn from(error: exeunt_ssf::SetError) -> Self {
+        Stop::Store(error.into())
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => StoreError::Full,
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                StoreError::Damaged(error.to_string())
+            }
+            _ => StoreError::Failed(Box::new(error)),
+        }
+    }
+}
+
+/// What the audit says of one command.
+#[derive(Debug)]
+struct Note {
+    actor: String,
+    action: &'static str,
+    source_device: Option<String>,
+    subject: Option<String>,
+    txn: Option<String>,
+    reason: Option<String>,
+    sessions: Vec<String>,
+    detail: Value,
+}
+
+impl Note {
+    fn new(actor: impl Into<String>, action: &'static str) -> Self {
+        Self {
+            actor: actor.into(),
+            action,
+            source_device: None,
+            subject: None,
+            txn: None,
+            reason: None,
+            sessions: Vec::new(),
+            detail: Value::Null,
+        }
+    }
+
+    fn of(self, subject: &exeunt_domain::Subject) -> Self {
+        Self { subject: Some(subject.key()), ..self }
+    }
+
+    fn at_device(self, device: &exeunt_domain::DeviceId) -> Self {
+        Self { source_device: Some(device.to_string()), ..self }
+    }
+
+    fn under(self, txn: &Txn) -> Self {
+        Self { txn: Some(txn.to_string()), ..self }
+    }
+
+    fn because(self, reason: Option<String>) -> Self {
+        Self { reason, ..self }
+    }
+
+    fn touching(self, sessions: Vec<String>) -> Self {
+        Self { sessions, ..self }
+    }
+
+    fn with(self, detail: Value) -> Self {
+        Self { detail, ..self }
+    }
+}
+
+fn append(db: &Connection, head: Head, now: Timestamp, note: &Note) -> Result<Head, StoreError> {
+    let seq = head.seq + 1;
+    let (sessions, detail) = (note.sessions.join(" "), note.detail.to_string());
+    let row = audit::Row {
+        seq,
+        at: now.0,
+        actor: &note.actor,
+        action: note.action,
+        source_device: note.source_device.as_deref(),
+        subject: note.subject.as_deref(),
+        txn: note.txn.as_deref(),
+        reason: note.reason.as_deref(),
+        sessions: &sessions,
+        detail: &detail,
+    };
+    let hash = audit::link(&head.hash, &row);
+    db.prepare_cached(
+        "INSERT INTO audit (seq, at, actor, action, source_device, subject, txn, reason, sessions,
+           detail, hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+    )?
+    .execute(rusqlite::params![
+        row.seq,
+        row.at,
+        row.actor,
+        row.action,
+        row.source_device,
+        row.subject,
+        row.txn,
+        row.reason,
+        row.sessions,
+        row.detail,
+        hash
+    ])?;
+    Ok(Head { seq, hash })
+}
+
+/// What the audit says of a refused command; None for those of the hub itself.
+fn note_of_refusal(command: &Command, refused: &Refused) -> Option<Note> {
+    let detail = serde_json::json!({ "refused": refused.to_string() });
+    let device = |source: &super::command::Source, action| {
+        Note::new(format!("device:{}", source.device), action).at_device(&source.device)
+    };
+    let note = match command {
+        Command::Register(ask) => Note::new(&ask.actor, "session-refused").of(&ask.subject),
+        Command::DeviceSession(ask) => device(&ask.from, "session-refused").of(&ask.subject),
+        Command::SignOut(ask) => {
+            let note = Note::new(&ask.actor, "sign-out-refused").of(&ask.subject).under(&ask.txn);
+            match &ask.at_device {
+                Some(at) => note.at_device(&at.from.device),
+                None => note,
+            }
+        }
+        Command::Progress(ask) => device(&ask.from, "progress-refused").under(&ask.txn),
+        Command::Receipt(ask) => device(&ask.from, "receipt-refused").under(&ask.body.txn),
+        Command::Enrol(ask) => Note::new(format!("device:{}", ask.name), "enrolment-refused"),
+        Command::AddService { actor, .. } => Note::new(actor, "service-refused"),
+        Command::Cancel { actor, txn } => Note::new(actor, "cancel-refused").under(txn),
+        Command::End { .. }
+        | Command::Ack(_)
+        | Command::Resign { .. }
+        | Command::Overdue { .. }
+        | Command::Confirmed { .. }
+        | Command::MintToken(_)
+        | Command::AddOperator { .. } => return None,
+    };
+    Some(note.with(detail))
+}
+
+/// Remembers a SET of a device. False: it was seen before.
+fn first_sight(db: &Connection, from: &super::command::Source) -> Result<bool, Stop> {
+    let inserted = db
+        .prepare_cached("INSERT OR IGNORE INTO seen (iss, jti) VALUES (?1, ?2)")?
+        .execute((from.device.as_str(), from.jti.as_str()))?;
+    Ok(inserted == 1)
+}
+
+/// Refuses a SET of an enrolment that is over.
+fn check_epoch(db: &Connection, from: &super::command::Source) -> Result<(), Stop> {
+    let epoch: Option<u64> = db
+        .prepare_cached("SELECT epoch FROM devices WHERE id = ?1")?
+        .query_row([from.device.as_str()], |row| row.get(0))
+        .optional()?;
+    match epoch {
+        None => Err(Refused::UnknownDevice.into()),
+        Some(epoch) if epoch != from.epoch => Err(Refused::OldEpoch.into()),
+        Some(_) => Ok(()),
+    }
+}
+
+fn keyed(delta: exeunt_check::Delta, subject: Option<String>) -> KeyedDelta {
+    KeyedDelta { delta, subject }
+}

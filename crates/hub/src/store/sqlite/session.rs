@@ -1,0 +1,172 @@
+//! Sessions that relying services register and end, and their targets' confirmation.
+//!
+//! It refuses a session whose person authenticated before the subject was signed out.
+
+use exeunt_api::SessionInfo;
+use exeunt_check::Delta;
+use exeunt_domain::session::SessionHash;
+use exeunt_domain::{SessionStatus, Subject, Timestamp, Txn};
+use rusqlite::{OptionalExtension as _, Row, params};
+use serde_json::json;
+
+use super::words::{any, id, meaning, word};
+use super::{Done, Note, Stop, Work, keyed};
+use crate::store::command::Register;
+use crate::store::{Refused, Reply, StoreError};
+
+/// How many hexadecimal digits of a hash name a session in lists and audit rows.
+const SHORT: usize = 16;
+
+/// The columns that [`info`] reads.
+pub(super) const INFO: &str = "hash, subject, kind, aud, place, label, device, seq, auth_time, \
+     since, last_seen, status, proof, revoked_by";
+
+pub(super) fn register(work: &mut Work<'_>, ask: &Register) -> Result<Done, Stop> {
+    let subject = ask.subject.key();
+    if any(work.db, "SELECT 1 FROM sessions WHERE hash = ?1", [ask.session.0])? {
+        return Err(Refused::SessionTaken.into());
+    }
+    if watermark(work, &subject)?.is_some_and(|(at, _)| ask.auth_time < at) {
+        return Err(Refused::StaleAuth.into());
+    }
+    work.db
+        .prepare_cached(
+            "INSERT INTO sessions (hash, seq, subject, aud, kind, device, label, place, idp_sid,
+               auth_time, since, last_seen, status)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11, 'active')",
+        )?
+        .execute(params![
+            ask.session.0,
+            work.seq,
+            subject,
+            ask.aud,
+            word(&ask.kind),
+            ask.device,
+            ask.label,
+            ask.place,
+            ask.idp_sid,
+            ask.auth_time.0,
+            work.now.0
+        ])?;
+    let note = Note::new(&ask.actor, "session-registered")
+        .of(&ask.subject)
+        .touching(vec![short(&ask.session)])
+        .with(json!({ "kind": ask.kind }));
+    Ok(Done::noted(Reply::Registered(work.seq), note))
+}
+
+pub(super) fn end(work: &mut Work<'_>, actor: &str, hash: &SessionHash) -> Result<Done, Stop> {
+    let found: Option<(String, String)> = work
+        .db
+        .prepare_cached("SELECT subject, status FROM sessions WHERE hash = ?1")?
+        .query_row([hash.0], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((subject, status)) = found else {
+        return Err(Refused::UnknownSession.into());
+    };
+    if status != word(&SessionStatus::Active) {
+        return Ok(Done::silent(Reply::Repeated));
+    }
+    work.db
+        .prepare_cached("UPDATE sessions SET status = 'ended', last_seen = ?2 WHERE hash = ?1")?
+        .execute(params![hash.0, work.now.0])?;
+    let note = Note {
+        subject: Some(subject),
+        ..Note::new(actor, "session-ended").touching(vec![short(hash)])
+    };
+    let mut done = Done::noted(Reply::Done, note);
+    deny(work, hash, &mut done)?;
+    Ok(done)
+}
+
+/// Denies one session by name.
+pub(super) fn deny(
+    work: &mut Work<'_>,
+    session: &SessionHash,
+    done: &mut Done,
+) -> Result<(), Stop> {
+    work.db
+        .prepare_cached("INSERT OR IGNORE INTO denials (hash, seq) VALUES (?1, ?2)")?
+        .execute(params![session.0, work.seq])?;
+    let delta = Delta::Denied { session: *session, seq: work.seq };
+    done.effects.deltas.push(keyed(delta, None));
+    Ok(())
+}
+
+/// Every running check of `aud` holds `seq`: its session targets up to there are verified.
+pub(super) fn confirmed(work: &mut Work<'_>, aud: &str, seq: u64) -> Result<Done, Stop> {
+    let mut find = work.db.prepare_cached(
+        "SELECT DISTINCT targets.txn FROM targets JOIN txns ON txns.txn = targets.txn
+         WHERE targets.aud = ?1 AND targets.kind = 'session' AND targets.outcome = 'contained'
+           AND txns.seq <= ?2",
+    )?;
+    let found = find.query_map(params![aud, seq], |row| row.get(0))?;
+    let txns = found.collect::<Result<Vec<String>, _>>()?;
+    if txns.is_empty() {
+        return Ok(Done::silent(Reply::Repeated));
+    }
+    let mut update = work.db.prepare_cached(
+        "UPDATE targets SET outcome = 'verified', at = ?3,
+           detail = 'refused at the hub; the service''s own check holds the revoke'
+         WHERE txn = ?1 AND aud = ?2 AND kind = 'session' AND outcome = 'contained'",
+    )?;
+    for txn in &txns {
+        update.execute(params![txn, aud, work.now.0])?;
+    }
+    let note =
+        Note::new("hub", "check-confirmed").with(json!({ "aud": aud, "seq": seq, "txns": txns }));
+    let mut done = Done::noted(Reply::Done, note);
+    for txn in txns {
+        done.effects.changed.push(id::<Txn>(txn)?);
+    }
+    Ok(done)
+}
+
+/// A subject's watermark: its time and transaction.
+pub(super) fn watermark(
+    work: &Work<'_>,
+    subject: &str,
+) -> Result<Option<(Timestamp, String)>, Stop> {
+    let found = work
+        .db
+        .prepare_cached("SELECT at, txn FROM watermarks WHERE subject = ?1")?
+        .query_row([subject], |row| Ok((Timestamp(row.get(0)?), row.get(1)?)))
+        .optional()?;
+    Ok(found)
+}
+
+/// A session's short name.
+pub(super) fn short(hash: &SessionHash) -> String {
+    let mut hex = hash.to_hex();
+    hex.truncate(SHORT);
+    hex
+}
+
+/// Reads the columns [`INFO`].
+///
+/// # Errors
+/// [`StoreError`].
+pub(super) fn info(row: &Row<'_>) -> Result<(SessionHash, SessionInfo), StoreError> {
+    let hash = SessionHash(row.get(0)?);
+    let subject: String = row.get(1)?;
+    let proof: Option<String> = row.get(12)?;
+    let revoked_by: Option<String> = row.get(13)?;
+    let info = SessionInfo {
+        id: short(&hash),
+        subject: Subject::parse(&subject)
+            .map_err(|error| StoreError::Damaged(format!("a subject: {error}")))?,
+        kind: meaning(row.get(2)?)?,
+        aud: row.get(3)?,
+        place: row.get(4)?,
+        label: row.get(5)?,
+        device: row.get(6)?,
+        seq: row.get(7)?,
+        auth_time: Timestamp(row.get(8)?),
+        since: Timestamp(row.get(9)?),
+        last_seen: Timestamp(row.get(10)?),
+        status: meaning(row.get(11)?)?,
+        proof: proof.map(meaning).transpose()?,
+        revoked_by: revoked_by.map(id).transpose()?,
+    };
+    Ok((hash, info))
+}

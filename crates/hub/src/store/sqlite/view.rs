@@ -1,0 +1,369 @@
+//! The embedded store's read side: an independent connection that never writes.
+//!
+//! It refuses to mix two states: each question is answered within one read transaction.
+
+use std::path::Path;
+
+use exeunt_api::{
+    AuditEntry, DeviceInfo, HubSession, ReceiptRecord, SessionInfo, Target, TxnState,
+};
+use exeunt_check::{RevocationState, SubjectHash, Watermark};
+use exeunt_domain::session::{SessionHash, hex};
+use exeunt_domain::{DeviceId, Outcome, Subject, Timestamp, Txn};
+use rusqlite::{Connection, OpenFlags, Row, Transaction, params};
+
+use super::session::{INFO, info};
+use super::words::{any, id, meaning, object};
+use super::{Stop, read_head, sign_out};
+use crate::audit;
+use crate::store::command::{SignOut, SignedOut};
+use crate::store::{
+    Addressee, Device, Entry, Loaded, Operator, Refused, Revocations, Service, StoreError, View,
+};
+
+/// A reader of the embedded store.
+#[derive(Debug)]
+pub struct SqliteView {
+    db: Connection,
+}
+
+impl SqliteView {
+    /// Opens the database `path` for reading only.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let db = Connection::open_with_flags(
+            path,
+            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )?;
+        db.busy_timeout(std::time::Duration::from_secs(5))?;
+        db.set_prepared_statement_cache_capacity(64);
+        Ok(Self { db })
+    }
+
+    fn read(&self) -> Result<Transaction<'_>, StoreError> {
+        Ok(self.db.unchecked_transaction()?)
+    }
+}
+
+impl View for SqliteView {
+    fn load(&self) -> Result<Loaded, StoreError> {
+        let tx = self.read()?;
+        let revoked = revocations(&tx)?;
+        let watermarks = revoked
+            .watermarks
+            .into_iter()
+            .map(|(subject, seq, at)| (SubjectHash::of_key(&subject), Watermark { seq, at }));
+        let state = RevocationState::restore(revoked.seq, watermarks, revoked.denied);
+        let last_pos: u64 = tx.query_row("SELECT coalesce(max(pos), 0) FROM log", [], first)?;
+        let owing = all(
+            &tx,
+            "SELECT DISTINCT id FROM targets
+             WHERE kind = 'device' AND answered = 0 AND outcome = 'unreachable'",
+            |row| id(row.get(0)?),
+        )?;
+        let unconfirmed = all(
+            &tx,
+            "SELECT DISTINCT targets.aud, txns.seq FROM targets JOIN txns ON txns.txn = targets.txn
+             WHERE targets.kind = 'session' AND targets.outcome = 'contained'",
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )?;
+        Ok(Loaded {
+            state,
+            head: read_head(&tx)?,
+            last_pos,
+            devices: all(&tx, "SELECT id, epoch, device_key, agent_key FROM devices", device)?,
+            services: all(&tx, "SELECT client_id, name, aud, secret FROM services", service)?,
+            operators: all(&tx, "SELECT token, name, expires FROM operators", operator)?,
+            owing,
+            unconfirmed,
+        })
+    }
+
+    fn revocations(&self) -> Result<Revocations, StoreError> {
+        revocations(&*self.read()?)
+    }
+
+    fn outstanding(
+        &self,
+        device: &DeviceId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let mut find = self.db.prepare_cached(
+            "SELECT log.pos, log.jti, log.compact FROM log JOIN devices ON devices.id = ?1
+             WHERE log.scope = 'device' AND log.addressee = ?1
+               AND log.pos > max(devices.cursor, ?2)
+               AND log.pos NOT IN (SELECT pos FROM acks WHERE device = ?1)
+             ORDER BY log.pos LIMIT ?3",
+        )?;
+        let mut rows = find.query(params![device.as_str(), after, limit as u64])?;
+        let mut entries = Vec::new();
+        while let Some(row) = rows.next()? {
+            let to = Addressee::Device(device.clone());
+            let (pos, jti, compact) = (row.get(0)?, id(row.get(1)?)?, row.get(2)?);
+            entries.push(Entry { pos, to, jti, compact });
+        }
+        Ok(entries)
+    }
+
+    fn sessions(&self, subject: &Subject) -> Result<Vec<SessionInfo>, StoreError> {
+        sessions(&self.db, &subject.key(), false)
+    }
+
+    fn sessions_for(
+        &self,
+        device: &DeviceId,
+        subject: &Subject,
+    ) -> Result<Option<Vec<HubSession>>, StoreError> {
+        let sessions = sessions(&self.db, &subject.key(), true)?;
+        let here = |info: &SessionInfo| info.aud == device.as_str() && info.proof.is_some();
+        let proofs: Vec<_> = sessions.iter().filter(|s| here(s)).filter_map(|s| s.proof).collect();
+        if proofs.is_empty() {
+            return Ok(None);
+        }
+        let everywhere = proofs.iter().any(|proof| proof.reaches_everywhere());
+        let shown = sessions.into_iter().filter(|info| everywhere || here(info));
+        Ok(Some(shown.map(|info| shown_to(device, info)).collect()))
+    }
+
+    fn devices(&self) -> Result<Vec<DeviceInfo>, StoreError> {
+        all(
+            &self.db,
+            "SELECT id, epoch, enrolled, device_kid, device_key, receipt_seq,
+               (SELECT count(*) FROM log WHERE scope = 'device' AND addressee = devices.id
+                 AND pos > devices.cursor
+                 AND pos NOT IN (SELECT pos FROM acks WHERE acks.device = devices.id))
+             FROM devices ORDER BY id",
+            |row| {
+                let key: String = row.get(4)?;
+                Ok(DeviceInfo {
+                    id: id(row.get(0)?)?,
+                    epoch: row.get(1)?,
+                    enrolled: Timestamp(row.get(2)?),
+                    last_seen: None,
+                    device_kid: row.get(3)?,
+                    device_jwk: object(&key)?,
+                    receipts: row.get(5)?,
+                    waiting: row.get(6)?,
+                })
+            },
+        )
+    }
+
+    fn txn(&self, txn: &Txn, device: Option<&DeviceId>) -> Result<Option<TxnState>, StoreError> {
+        let tx = self.read()?;
+        if !any(&tx, "SELECT 1 FROM txns WHERE txn = ?1", [txn.as_str()])? {
+            return Ok(None);
+        }
+        let mut find = tx.prepare_cached(
+            "SELECT kind, id, outcome, at, detail FROM targets WHERE txn = ?1 ORDER BY kind, id",
+        )?;
+        let mut rows = find.query([txn.as_str()])?;
+        let mut targets = Vec::new();
+        while let Some(row) = rows.next()? {
+            targets.push(Target {
+                kind: row.get(0)?,
+                id: row.get(1)?,
+                outcome: meaning(row.get(2)?)?,
+                at: Timestamp(row.get(3)?),
+                detail: row.get(4)?,
+            });
+        }
+        let asked = device.is_none_or(|device| {
+            targets.iter().any(|t| t.kind == "device" && t.id == device.as_str())
+        });
+        let outcome = Outcome::worst(targets.iter().map(|target| target.outcome));
+        let state = TxnState { v: exeunt_api::VERSION, txn: txn.clone(), outcome, targets };
+        Ok(asked.then_some(state))
+    }
+
+    fn preview(&self, ask: &SignOut) -> Result<Result<SignedOut, Refused>, StoreError> {
+        let tx = self.read()?;
+        let seq = read_head(&tx)?.seq;
+        match sign_out::preview(&tx, ask, seq) {
+            Ok(shown) => Ok(Ok(shown)),
+            Err(Stop::Refused(refused)) => Ok(Err(refused)),
+            Err(Stop::Store(error)) => Err(error),
+        }
+    }
+
+    fn receipts(&self, txn: &Txn) -> Result<Vec<ReceiptRecord>, StoreError> {
+        let mut find = self.db.prepare_cached(
+            "SELECT device, compact, countersigned, outcome, at, device_key, assurance, chained
+             FROM receipts WHERE txn = ?1 ORDER BY id",
+        )?;
+        let mut rows = find.query([txn.as_str()])?;
+        let mut receipts = Vec::new();
+        while let Some(row) = rows.next()? {
+            let key: String = row.get(5)?;
+            receipts.push(ReceiptRecord {
+                device: id(row.get(0)?)?,
+                compact: row.get(1)?,
+                countersigned: row.get(2)?,
+                outcome: meaning(row.get(3)?)?,
+                at: Timestamp(row.get(4)?),
+                device_jwk: object(&key)?,
+                assurance: row.get(6)?,
+                chained: row.get(7)?,
+            });
+        }
+        Ok(receipts)
+    }
+
+    fn overdue(&self, now: Timestamp, limit: usize) -> Result<Vec<(Txn, DeviceId)>, StoreError> {
+        let mut find = self.db.prepare_cached(
+            "SELECT txn, id FROM targets
+             WHERE kind = 'device' AND outcome IN ('requested', 'delivered', 'fenced', 'contained')
+               AND deadline <= ?1 ORDER BY deadline LIMIT ?2",
+        )?;
+        let mut rows = find.query(params![now.0, limit as u64])?;
+        let mut overdue = Vec::new();
+        while let Some(row) = rows.next()? {
+            overdue.push((id(row.get(0)?)?, id(row.get(1)?)?));
+        }
+        Ok(overdue)
+    }
+
+    fn audit(&self, after: u64, limit: usize) -> Result<Vec<AuditEntry>, StoreError> {
+        let mut find = self.db.prepare_cached(
+            "SELECT seq, at, actor, action, source_device, subject, txn, reason, sessions, detail,
+               hash FROM audit WHERE seq > ?1 ORDER BY seq LIMIT ?2",
+        )?;
+        let mut rows = find.query(params![after, limit as u64])?;
+        let mut entries = Vec::new();
+        while let Some(row) = rows.next()? {
+            entries.push(entry(row)?);
+        }
+        Ok(entries)
+    }
+
+    fn audit_chain(&self, at: u64) -> Result<audit::Chain, StoreError> {
+        let mut find = self.db.prepare(
+            "SELECT seq, at, actor, action, source_device, subject, txn, reason, sessions, detail,
+               hash FROM audit ORDER BY seq",
+        )?;
+        let mut rows = find.query([])?;
+        let mut chain = audit::Chain::default();
+        while let Some(row) = rows.next()? {
+            let stored: Vec<u8> = row.get(10)?;
+            if !chain.look(&hashed(row)?, &stored, at) {
+                break;
+            }
+        }
+        Ok(chain)
+    }
+}
+
+fn first<T: rusqlite::types::FromSql>(row: &Row<'_>) -> Result<T, rusqlite::Error> {
+    row.get(0)
+}
+
+fn all<T>(
+    db: &Connection,
+    sql: &str,
+    read: impl Fn(&Row<'_>) -> Result<T, StoreError>,
+) -> Result<Vec<T>, StoreError> {
+    let mut find = db.prepare_cached(sql)?;
+    let mut rows = find.query([])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(read(row)?);
+    }
+    Ok(found)
+}
+
+fn revocations(tx: &Connection) -> Result<Revocations, StoreError> {
+    Ok(Revocations {
+        seq: read_head(tx)?.seq,
+        watermarks: all(tx, "SELECT subject, seq, at FROM watermarks", |row| {
+            Ok((row.get(0)?, row.get(1)?, Timestamp(row.get(2)?)))
+        })?,
+        denied: all(tx, "SELECT hash, seq FROM denials", |row| {
+            Ok((SessionHash(row.get(0)?), row.get(1)?))
+        })?,
+    })
+}
+
+fn sessions(db: &Connection, subject: &str, live: bool) -> Result<Vec<SessionInfo>, StoreError> {
+    let sql = format!(
+        "SELECT {INFO} FROM sessions WHERE subject = ?1 AND (NOT ?2 OR status = 'active')
+         ORDER BY seq DESC"
+    );
+    let mut find = db.prepare_cached(&sql)?;
+    let mut rows = find.query(params![subject, live])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(info(row)?.1);
+    }
+    Ok(found)
+}
+
+fn shown_to(device: &DeviceId, info: SessionInfo) -> HubSession {
+    let here = info.aud == device.as_str() || info.device.as_deref() == Some(device.as_str());
+    let SessionInfo { kind, place, label, since, last_seen, .. } = info;
+    HubSession { kind, place, label, here, since, last_seen }
+}
+
+fn device(row: &Row<'_>) -> Result<Device, StoreError> {
+    let (device_key, agent_key): (String, String) = (row.get(2)?, row.get(3)?);
+    Ok(Device {
+        id: id(row.get(0)?)?,
+        epoch: row.get(1)?,
+        device_key: object(&device_key)?,
+        agent_key: object(&agent_key)?,
+    })
+}
+
+fn service(row: &Row<'_>) -> Result<Service, StoreError> {
+    Ok(Service { client_id: row.get(0)?, name: row.get(1)?, aud: row.get(2)?, secret: row.get(3)? })
+}
+
+fn operator(row: &Row<'_>) -> Result<Operator, StoreError> {
+    let expires: Option<u64> = row.get(2)?;
+    Ok(Operator { token: row.get(0)?, name: row.get(1)?, expires: expires.map(Timestamp) })
+}
+
+fn text<'a>(row: &'a Row<'_>, at: usize) -> Result<&'a str, StoreError> {
+    opt(row, at)?.ok_or_else(|| StoreError::Damaged("an audit row lacks a field".into()))
+}
+
+fn opt<'a>(row: &'a Row<'_>, at: usize) -> Result<Option<&'a str>, StoreError> {
+    row.get_ref(at)?
+        .as_str_or_null()
+        .map_err(|error| StoreError::Damaged(format!("an audit row: {error}")))
+}
+
+fn hashed<'a>(row: &'a Row<'_>) -> Result<audit::Row<'a>, StoreError> {
+    Ok(audit::Row {
+        seq: row.get(0)?,
+        at: row.get(1)?,
+        actor: text(row, 2)?,
+        action: text(row, 3)?,
+        source_device: opt(row, 4)?,
+        subject: opt(row, 5)?,
+        txn: opt(row, 6)?,
+        reason: opt(row, 7)?,
+        sessions: text(row, 8)?,
+        detail: text(row, 9)?,
+    })
+}
+
+fn entry(row: &Row<'_>) -> Result<AuditEntry, StoreError> {
+    let hash: [u8; 32] = row.get(10)?;
+    let fields = hashed(row)?;
+    Ok(AuditEntry {
+        seq: fields.seq,
+        at: Timestamp(fields.at),
+        actor: fields.actor.to_owned(),
+        action: fields.action.to_owned(),
+        source_device: fields.source_device.map(str::to_owned),
+        subject: fields.subject.map(str::to_owned),
+        txn: fields.txn.map(str::to_owned),
+        reason: fields.reason.map(str::to_owned),
+        sessions: fields.sessions.split_whitespace().map(str::to_owned).collect(),
+        detail: object(fields.detail)?,
+        hash: hex(&hash),
+    })
+}

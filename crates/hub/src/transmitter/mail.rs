@@ -1,0 +1,310 @@
+//! The recent end of the log, and one link a polling device.
+//!
+//! It refuses to hold what it cannot bound: the tail has a length, a link forgets what is settled.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use exeunt_domain::{DeviceId, Jti, Timestamp};
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+
+use crate::publish::lock;
+use crate::store::{Addressee, Entry};
+
+/// How many entries of the log are kept in memory.
+const TAIL: usize = 4096;
+
+/// Every link, and the log's recent end.
+#[derive(Debug, Default)]
+pub struct Mail {
+    links: RwLock<HashMap<DeviceId, Arc<Link>>>,
+    tail: Mutex<Tail>,
+}
+
+#[derive(Debug, Default)]
+struct Tail {
+    /// Entries after this position are all here, except those withdrawn.
+    floor: u64,
+    last: u64,
+    entries: VecDeque<Entry>,
+}
+
+/// One device's state between its polls.
+#[derive(Debug)]
+pub struct Link {
+    bell: Notify,
+    parked: AtomicUsize,
+    state: Mutex<LinkState>,
+}
+
+#[derive(Debug)]
+struct LinkState {
+    /// The last position known to be addressed to the device.
+    latest: u64,
+    /// Everything addressed to it up to here is acknowledged. None until the record was asked,
+    /// which alone knows where this enrolment begins.
+    settled: Option<u64>,
+    /// Sent and not settled; true once acknowledged.
+    sent: HashMap<Jti, (u64, bool)>,
+    last_seen: Timestamp,
+}
+
+/// What a link knows before anything is fetched.
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    /// Fetch after this position; None: from the record.
+    pub settled: Option<u64>,
+    /// Up to this position the fetch is meaningful.
+    pub latest: u64,
+    /// How many acknowledgements the record may not know yet.
+    pub unsettled: usize,
+}
+
+impl Mail {
+    /// Forgets everything; the log ends at `last`.
+    pub(crate) fn reset(&self, last: u64) {
+        *lock(&self.tail) = Tail { floor: last, last, entries: VecDeque::new() };
+        let mut links = self.links.write().unwrap_or_else(PoisonError::into_inner);
+        for link in links.drain().map(|(_, link)| link) {
+            link.bell.notify_waiters();
+        }
+    }
+
+    /// The link of a device that polls now.
+    pub fn link(&self, device: &DeviceId, now: Timestamp) -> Arc<Link> {
+        let found = self.find(device);
+        let link = found.unwrap_or_else(|| {
+            let mut links = self.links.write().unwrap_or_else(PoisonError::into_inner);
+            let latest = lock(&self.tail).last;
+            let fresh = || Arc::new(Link::new(latest, now));
+            Arc::clone(links.entry(device.clone()).or_insert_with(fresh))
+        });
+        lock(&link.state).last_seen = now;
+        link
+    }
+
+    /// When a device last polled, if it did since the start.
+    #[must_use]
+    pub fn last_seen(&self, device: &DeviceId) -> Option<Timestamp> {
+        self.find(device).map(|link| lock(&link.state).last_seen)
+    }
+
+    /// Whether a device waits in a long poll now.
+    #[must_use]
+    pub fn is_parked(&self, device: &DeviceId) -> bool {
+        self.find(device).is_some_and(|link| link.parked.load(Ordering::Relaxed) > 0)
+    }
+
+    /// Ends a device's link: its next poll starts anew.
+    pub(crate) fn forget(&self, device: &DeviceId) {
+        let mut links = self.links.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(link) = links.remove(device) {
+            link.bell.notify_waiters();
+        }
+    }
+
+    /// Takes entries out that newer ones replace.
+    pub(crate) fn withdraw(&self, positions: &[u64]) {
+        if !positions.is_empty() {
+            lock(&self.tail).entries.retain(|entry| !positions.contains(&entry.pos));
+        }
+    }
+
+    /// Appends committed entries and rings for their devices.
+    pub(crate) fn deliver(&self, entries: Vec<Entry>) {
+        for entry in entries {
+            let (pos, to) = (entry.pos, entry.to.clone());
+            lock(&self.tail).push(entry);
+            // After the tail: a link made in between has seen the new end already.
+            match to {
+                Addressee::Device(device) => {
+                    if let Some(link) = self.find(&device) {
+                        link.ring(pos);
+                    }
+                }
+                Addressee::Group(_) | Addressee::Tenant(_) | Addressee::All => {
+                    let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
+                    links.values().for_each(|link| link.ring(pos));
+                }
+            }
+        }
+    }
+
+    /// Entries for a device after `after`, if the tail reaches back that far.
+    #[must_use]
+    pub fn recent(&self, device: &DeviceId, after: u64) -> Option<Vec<Entry>> {
+        let tail = lock(&self.tail);
+        if after < tail.floor {
+            return None;
+        }
+        let start = tail.entries.partition_point(|entry| entry.pos <= after);
+        let to = Addressee::Device(device.clone());
+        let mine = tail.entries.range(start..).filter(|entry| entry.to == to);
+        Some(mine.cloned().collect())
+    }
+
+    fn find(&self, device: &DeviceId) -> Option<Arc<Link>> {
+        let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
+        links.get(device).map(Arc::clone)
+    }
+}
+
+impl Tail {
+    fn push(&mut self, entry: Entry) {
+        self.last = self.last.max(entry.pos);
+        if self.entries.len() >= TAIL
+            && let Some(oldest) = self.entries.pop_front()
+        {
+            self.floor = oldest.pos;
+        }
+        self.entries.push_back(entry);
+    }
+}
+
+impl Link {
+    fn new(latest: u64, now: Timestamp) -> Self {
+        let state = LinkState { latest, settled: None, sent: HashMap::new(), last_seen: now };
+        Self { bell: Notify::new(), parked: AtomicUsize::new(0), state: Mutex::new(state) }
+    }
+
+    fn ring(&self, pos: u64) {
+        {
+            let mut state = lock(&self.state);
+            state.latest = state.latest.max(pos);
+        }
+        self.bell.notify_waiters();
+    }
+
+    /// Waits for the bell.
+    pub fn rung(&self) -> Notified<'_> {
+        self.bell.notified()
+    }
+
+    /// Counts this poll as parked until the guard is dropped.
+    pub fn park(&self) -> Parked<'_> {
+        self.parked.fetch_add(1, Ordering::Relaxed);
+        Parked(self)
+    }
+
+    /// Whether anything may wait; None when all is settled.
+    #[must_use]
+    pub fn look(&self) -> Option<Look> {
+        let state = lock(&self.state);
+        let (settled, latest) = (state.settled, state.latest);
+        let open = settled.is_none_or(|settled| latest > settled);
+        open.then(|| Look { settled, latest, unsettled: state.sent.len() })
+    }
+
+    /// Notes acknowledgements of what this process sent. False: some are not of them.
+    pub fn acknowledge<'a>(&self, jtis: impl Iterator<Item = &'a Jti>) -> bool {
+        let mut state = lock(&self.state);
+        let mut known = true;
+        for jti in jtis {
+            match state.sent.get_mut(jti) {
+                Some((_, acked)) => *acked = true,
+                None => known = false,
+            }
+        }
+        known
+    }
+
+    /// Those of the fetched entries that are not acknowledged. When none is, everything up to
+    /// `latest` is settled.
+    #[must_use]
+    pub fn open(&self, entries: Vec<Entry>, latest: u64) -> Vec<Entry> {
+        let mut state = lock(&self.state);
+        let acked = |entry: &Entry| state.sent.get(&entry.jti).is_some_and(|(_, acked)| *acked);
+        let open: Vec<_> = entries.into_iter().filter(|entry| !acked(entry)).collect();
+        let settled = match open.first() {
+            Some(first) => first.pos - 1,
+            None => latest,
+        };
+        let settled = state.settled.unwrap_or(0).max(settled);
+        state.settled = Some(settled);
+        state.sent.retain(|_, (pos, _)| *pos > settled);
+        open
+    }
+
+    /// Notes what is sent.
+    pub fn sent(&self, entries: &[Entry]) {
+        let mut state = lock(&self.state);
+        for entry in entries {
+            state.sent.entry(entry.jti.clone()).or_insert((entry.pos, false));
+        }
+    }
+}
+
+/// A poll that waits.
+#[derive(Debug)]
+pub struct Parked<'a>(&'a Link);
+
+impl Drop for Parked<'_> {
+    fn drop(&mut self) {
+        self.0.parked.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device() -> DeviceId {
+        DeviceId::parse("occ-07").unwrap()
+    }
+
+    fn entry(pos: u64) -> Entry {
+        let jti = Jti::parse(format!("j{pos}")).unwrap();
+        Entry { pos, to: Addressee::Device(device()), jti, compact: String::new() }
+    }
+
+    fn positions(mail: &Mail, link: &Link) -> Vec<u64> {
+        let Some(look) = link.look() else { return vec![] };
+        let after = look.settled.unwrap_or(0);
+        let open = link.open(mail.recent(&device(), after).unwrap(), look.latest);
+        link.sent(&open);
+        open.iter().map(|entry| entry.pos).collect()
+    }
+
+    #[test]
+    fn sends_again_until_acknowledged_and_never_after() {
+        let mail = Mail::default();
+        let link = mail.link(&device(), Timestamp(1));
+        assert!(positions(&mail, &link).is_empty());
+        mail.deliver(vec![entry(1), entry(2), entry(3)]);
+        assert_eq!(positions(&mail, &link), [1, 2, 3]);
+        assert_eq!(positions(&mail, &link), [1, 2, 3]);
+        assert!(link.acknowledge([entry(2).jti].iter()));
+        assert_eq!(positions(&mail, &link), [1, 3]);
+        assert!(link.acknowledge([entry(1).jti, entry(3).jti].iter()));
+        assert!(positions(&mail, &link).is_empty());
+        assert!(link.look().is_none(), "nothing is fetched when all is settled");
+        mail.deliver(vec![entry(4)]);
+        assert_eq!(positions(&mail, &link), [4]);
+    }
+
+    #[test]
+    fn an_acknowledgement_of_something_unsent_is_left_to_the_record() {
+        let mail = Mail::default();
+        let link = mail.link(&device(), Timestamp(1));
+        assert!(!link.acknowledge([entry(9).jti].iter()));
+    }
+
+    #[test]
+    fn a_withdrawn_entry_is_not_sent() {
+        let mail = Mail::default();
+        let link = mail.link(&device(), Timestamp(1));
+        mail.deliver(vec![entry(1), entry(2)]);
+        mail.withdraw(&[1]);
+        assert_eq!(positions(&mail, &link), [2]);
+    }
+
+    #[test]
+    fn a_tail_that_was_cut_sends_the_reader_to_the_record() {
+        let mail = Mail::default();
+        mail.deliver((1..=TAIL as u64 + 1).map(entry).collect());
+        assert!(mail.recent(&device(), 0).is_none());
+        assert_eq!(mail.recent(&device(), 1).unwrap().len(), TAIL);
+    }
+}
