@@ -160,6 +160,19 @@ impl Browser {
         }
     }
 
+    /// Ends the browser behind a lock, where no key reaches it; its open tabs do not matter any more.
+    ///
+    /// # Errors
+    /// It did not run, or does not end.
+    pub fn end(&mut self) -> Result<()> {
+        let mut running = self.running.take().context("the browser does not run")?;
+        let signal = match self.kind {
+            Kind::Chromium => Signal::INT,
+            Kind::Firefox => Signal::TERM,
+        };
+        running.end(signal, CLOSE_LIMIT).map(drop)
+    }
+
     /// Whether it runs.
     ///
     /// # Errors

@@ -60,6 +60,8 @@ impl Desktop {
         let (bus_process, bus) = start_bus(person)?;
         let mut windows = person.command("openbox");
         windows.arg("--sm-disable").env("DISPLAY", &display).env("XAUTHORITY", &authority);
+        // Its own chatter stays out of the home, which tests compare before and after.
+        windows.env("XDG_CACHE_HOME", &person.runtime).env("XDG_CONFIG_HOME", &person.runtime);
         let windows = Started::start("openbox", &mut windows, &person.log("openbox"))?;
         let desktop = Self {
             person: person.clone(),

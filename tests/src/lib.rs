@@ -11,6 +11,7 @@ pub mod people;
 pub mod planted;
 pub mod process;
 pub mod site;
+pub mod story;
 pub mod typist;
 pub mod waiting;
 pub mod window;
