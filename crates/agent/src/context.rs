@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use exeunt_domain::Timestamp;
-use exeunt_ipc::message::{HubLink, WardenStatus};
+use exeunt_ipc::message::HubLink;
 use exeunt_signal::{ClientCredentials, HubClient, HubUrl, TransportError};
 use exeunt_ssf::SigningKey;
 use tokio::sync::{Notify, watch};
@@ -23,7 +23,7 @@ const NUDGE_EVERY_MS: u64 = 1000;
 /// The hub that knows this device, and how to speak to it.
 #[derive(Clone, Debug)]
 pub struct Hub {
-    /// As the warden or the last run told it.
+    /// As the hub answered it and the warden verified it.
     pub enrolment: Enrolment,
     /// Speaks to it with the transport key.
     pub client: HubClient,
@@ -53,8 +53,11 @@ struct Standing {
 
 impl Context {
     /// A context with the hub of the last run, if there was one.
-    #[must_use]
-    pub fn new(http: reqwest::Client, key: SigningKey, state: StateDir) -> Self {
+    ///
+    /// # Errors
+    /// When what was kept of it cannot be read.
+    pub fn new(http: reqwest::Client, key: SigningKey, state: StateDir) -> anyhow::Result<Self> {
+        let last = state.enrolment()?;
         let context = Self {
             http,
             nudge: Arc::new(Notify::new()),
@@ -66,9 +69,8 @@ impl Context {
             nudged_at: AtomicU64::new(0),
             state,
         };
-        let last = context.state.enrolment().and_then(|enrolment| context.hub_of(enrolment));
-        context.hub.send_replace(last);
-        context
+        context.hub.send_replace(last.and_then(|enrolment| context.hub_of(enrolment)));
+        Ok(context)
     }
 
     /// Follows which hub is in force.
@@ -77,25 +79,15 @@ impl Context {
         self.hub.subscribe()
     }
 
-    /// Takes over what the warden says of the enrolment. True: it changed.
-    pub fn learn(&self, status: &WardenStatus) -> bool {
-        let told = match (&status.hub, &status.device) {
-            (Some(hub), Some(device)) => {
-                Some(Enrolment { hub: hub.clone(), device: device.clone() })
-            }
-            (None | Some(_), None) | (None, Some(_)) => None,
-        };
-        let held = self.hub.borrow().as_ref().map(|hub| hub.enrolment.clone());
-        if held == told {
-            return false;
+    /// Speaks to the hub of `enrolment` from now on, which the warden verified. Nothing else tells
+    /// the agent of a hub: it is no local requester, and does not ask the warden for its status.
+    pub fn learn(&self, enrolment: Enrolment) {
+        if let Err(error) = self.state.keep_enrolment(&enrolment) {
+            tracing::error!(error = format!("{error:#}"), "the hub's address is not kept");
         }
-        if let Err(error) = self.state.keep_enrolment(told.as_ref()) {
-            tracing::warn!(error = format!("{error:#}"), "the hub's address is not kept");
-        }
-        tracing::info!(enrolled = told.is_some(), "the enrolment changed");
+        tracing::info!(device = %enrolment.device, "enrolled");
         *self.standing() = Standing::default();
-        self.hub.send_replace(told.and_then(|enrolment| self.hub_of(enrolment)));
-        true
+        self.hub.send_replace(self.hub_of(enrolment));
     }
 
     /// The hub answered, or refused to.

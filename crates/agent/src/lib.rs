@@ -46,7 +46,7 @@ pub async fn serve(settings: &Settings, stop: impl Future<Output = ()>) -> Resul
     let listener = local::listen(&settings.agent_socket)?;
     state::publish_key(&settings.runtime_dir, &key)?;
     let http = exeunt_signal::http::client()?;
-    let context = Arc::new(Context::new(http, key, state));
+    let context = Arc::new(Context::new(http, key, state)?);
     let line = |name| {
         WardenLine::start(&settings.warden_socket, name).context("starting a line to the warden")
     };

@@ -218,7 +218,8 @@ impl Desk {
 
     fn hub(&self) -> Result<Hub, Failure> {
         self.context.hub().borrow().clone().ok_or_else(|| {
-            let hint = "an operator makes a token: `exeunt admin device token`; root then runs `exeunt enroll`";
+            let hint =
+                "an operator runs `exeunt admin device token`; root here runs `exeunt enroll`";
             fail("not_enrolled", "this device is not enrolled with a hub", hint)
         })
     }

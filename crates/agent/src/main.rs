@@ -18,12 +18,13 @@ use tracing_subscriber::EnvFilter;
     name = "exeunt-agent",
     version,
     about = "Carries orders from the hub to the warden and receipts back. It can order nothing.",
-    after_help = "Examples:\n  exeunt-agent serve\n  exeunt-agent serve --runtime-dir /tmp/demo/run --state-dir /tmp/demo/agent\n\n\
+    after_help = "Examples:\n  exeunt-agent serve\n  \
+                  exeunt-agent serve --runtime-dir /tmp/demo/run --state-dir /tmp/demo/agent\n\n\
                   The agent starts unenrolled and waits: enrol the device with `exeunt enroll`."
 )]
 struct Arguments {
     /// How log lines on standard error are written.
-    #[arg(long, value_enum, default_value_t = LogFormat::Text, global = true, env = "EXEUNT_LOG_FORMAT")]
+    #[arg(long, value_enum, default_value = "text", global = true, env = "EXEUNT_LOG_FORMAT")]
     log_format: LogFormat,
     #[command(subcommand)]
     command: Command,

@@ -74,20 +74,25 @@ impl StateDir {
         }
     }
 
-    /// The enrolment that was in force when the agent last ran. An unreadable file counts as none:
-    /// the warden tells it again.
-    #[must_use]
-    pub fn enrolment(&self) -> Option<Enrolment> {
-        let text = std::fs::read(self.dir.join(LINK_FILE)).ok()?;
-        serde_json::from_slice::<Option<Enrolment>>(&text).ok().flatten()
+    /// The enrolment that was in force when the agent last ran.
+    ///
+    /// # Errors
+    /// When it is there and cannot be read: this device would wait for orders in vain.
+    pub fn enrolment(&self) -> Result<Option<Enrolment>> {
+        let damaged = || format!("{LINK_FILE} is damaged; remove it and enrol this device again");
+        match std::fs::read(self.dir.join(LINK_FILE)) {
+            Ok(text) => serde_json::from_slice(&text).map(Some).with_context(damaged),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).context("reading the hub's address"),
+        }
     }
 
     /// Keeps `enrolment` for the next start.
     ///
     /// # Errors
     /// When it cannot be stored.
-    pub fn keep_enrolment(&self, enrolment: Option<&Enrolment>) -> Result<()> {
-        let text = serde_json::to_vec(&enrolment)?;
+    pub fn keep_enrolment(&self, enrolment: &Enrolment) -> Result<()> {
+        let text = serde_json::to_vec(enrolment)?;
         replace(&self.dir.join(LINK_FILE), &text, 0o600).context("storing the hub's address")
     }
 }
@@ -157,17 +162,17 @@ mod tests {
     }
 
     #[test]
-    fn remembers_and_forgets_the_hub() {
+    fn remembers_the_hub_and_refuses_a_damaged_address() {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::open(dir.path()).unwrap();
-        assert_eq!(state.enrolment(), None);
+        assert_eq!(state.enrolment().unwrap(), None);
         let enrolment = Enrolment {
             hub: "http://127.0.0.1:7443".into(),
             device: DeviceId::parse("occ-07").unwrap(),
         };
-        state.keep_enrolment(Some(&enrolment)).unwrap();
-        assert_eq!(state.enrolment(), Some(enrolment));
-        state.keep_enrolment(None).unwrap();
-        assert_eq!(state.enrolment(), None);
+        state.keep_enrolment(&enrolment).unwrap();
+        assert_eq!(state.enrolment().unwrap(), Some(enrolment));
+        std::fs::write(dir.path().join(LINK_FILE), "{").unwrap();
+        assert!(state.enrolment().is_err());
     }
 }

@@ -7,14 +7,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use exeunt_domain::Jti;
+use exeunt_domain::order::ENROLLED_EVENT;
+use exeunt_domain::{DeviceId, Jti};
 use exeunt_ipc::message::{UplinkRoute, UplinkSet, WardenAnswer, WardenRequest};
 use exeunt_signal::http::exchange_set;
 use exeunt_signal::{Backoff, HubUrl, PushError, TransportError};
-use exeunt_ssf::SetErr;
+use exeunt_ssf::{EnrolledEvent, SetErr, SetError};
 
 use crate::context::{Context, Hub, wait_or_nudge};
-use crate::warden::{WardenGone, WardenLine, code_of};
+use crate::state::Enrolment;
+use crate::warden::{WardenGone, WardenLine, code_of, failure_of};
 
 /// How long to wait when the warden will not hand over its SETs.
 const WARDEN_PAUSE: Duration = Duration::from_secs(5);
@@ -32,7 +34,6 @@ struct Results {
 /// [`WardenGone`] when the agent is stopping.
 pub async fn run(context: Arc<Context>, warden: WardenLine) -> Result<(), WardenGone> {
     let mut backoff = Backoff::default();
-    learn(&context, &warden).await?;
     loop {
         let answer = warden.ask_until_answered(WardenRequest::TakeUplink).await?;
         let WardenAnswer::Uplink { sets } = answer else {
@@ -41,13 +42,12 @@ pub async fn run(context: Arc<Context>, warden: WardenLine) -> Result<(), Warden
             continue;
         };
         if sets.is_empty() {
-            // The warden answers an empty hand after 30 s: a good moment to learn of an enrolment
-            // that ended.
             context.set_waiting(0);
-            learn(&context, &warden).await?;
             continue;
         }
         context.set_waiting(sets.len());
+        // From here on, so that no nudge falls between a failure and the wait after it.
+        let nudged = context.nudge.notified();
         let (results, stopped_by) = send_all(&context, &warden, &sets).await?;
         let settled = results.accepted.len() + results.refused.len();
         context.set_waiting(sets.len() - settled);
@@ -62,8 +62,10 @@ pub async fn run(context: Arc<Context>, warden: WardenLine) -> Result<(), Warden
         let wait = backoff.failed(&error);
         let retry_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         tracing::warn!(%error, waiting = sets.len() - settled, retry_ms, "the hub has not got all");
-        wait_or_nudge(&context.nudge, wait).await;
-        learn(&context, &warden).await?;
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = nudged => {}
+        }
     }
 }
 
@@ -131,14 +133,25 @@ async fn enrol(
         Ok(reply) => reply,
         Err(error) => return Ok(Err(error)),
     };
-    let answer = warden.ask_until_answered(WardenRequest::Deliver { set: reply }).await?;
-    if let WardenAnswer::Failed(failure) = answer {
+    let request = WardenRequest::Deliver { set: reply.clone() };
+    let answer = warden.ask_until_answered(request).await?;
+    if !matches!(answer, WardenAnswer::Done) {
+        let failure = failure_of(answer);
         tracing::warn!(code = failure.code, "the warden refused the hub's answer");
         let refusal = SetErr { err: failure.code, description: failure.message };
         return Ok(Err(PushError::Refused(refusal)));
     }
-    learn(context, warden).await?;
+    // The warden verified it: from now on this is the hub.
+    match named_device(&reply) {
+        Ok(device) => context.learn(Enrolment { hub: url.as_str().to_owned(), device }),
+        Err(error) => tracing::error!(%error, "the hub's answer names no device"),
+    }
     Ok(Ok(()))
+}
+
+fn named_device(reply: &str) -> Result<DeviceId, SetError> {
+    let event: EnrolledEvent = exeunt_ssf::read_unverified(reply)?.event_as(ENROLLED_EVENT)?;
+    Ok(event.device)
 }
 
 fn note<T>(context: &Context, sent: &Result<T, PushError>) {
@@ -163,16 +176,6 @@ async fn report(
         // The warden offers the same SETs again, and the hub deduplicates.
         tracing::error!(code = code_of(answer), "the warden does not take the hub's word");
         wait_or_nudge(&context.nudge, WARDEN_PAUSE).await;
-    }
-    Ok(())
-}
-
-async fn learn(context: &Context, warden: &WardenLine) -> Result<(), WardenGone> {
-    let answer = warden.ask_until_answered(WardenRequest::Status).await?;
-    if let WardenAnswer::Status(status) = answer {
-        context.learn(&status);
-    } else {
-        tracing::error!(code = code_of(answer), "the warden does not say how it stands");
     }
     Ok(())
 }

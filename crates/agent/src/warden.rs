@@ -118,30 +118,33 @@ struct Line {
 impl Line {
     fn serve(mut self, mut asked: mpsc::Receiver<Question>) {
         while let Some(question) = asked.blocking_recv() {
-            let mut pause = FIRST_PAUSE;
-            let mut fresh_connections = 0_u32;
-            let answer = loop {
-                match self.try_once(&question.request) {
-                    Ok(answer) => break Ok(answer),
-                    Err(gone) => {
-                        fresh_connections += 1;
-                        let give_up = question.patience == Patience::Once && fresh_connections > 1;
-                        // Nobody waits for the answer any more.
-                        if give_up || question.answer.is_closed() {
-                            break Err(gone);
-                        }
-                        if fresh_connections == 2 {
-                            tracing::warn!(line = self.name, error = %gone, "waiting for the warden");
-                        }
-                    }
-                }
-                if fresh_connections > 1 {
-                    thread::sleep(pause);
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                }
-            };
+            let answer = self.pursue(&question);
             // The asker may have gone away meanwhile; a repeat is deduplicated by the warden.
             let _ = question.answer.send(answer);
+        }
+    }
+
+    fn pursue(&mut self, question: &Question) -> Result<WardenAnswer, WardenGone> {
+        let mut pause = FIRST_PAUSE;
+        let mut failures = 0_u32;
+        loop {
+            let gone = match self.try_once(&question.request) {
+                Ok(answer) => return Ok(answer),
+                Err(gone) => gone,
+            };
+            failures += 1;
+            // The first failure may be of a connection that the warden's restart left behind.
+            if failures == 1 {
+                continue;
+            }
+            if question.patience == Patience::Once || question.answer.is_closed() {
+                return Err(gone);
+            }
+            if failures == 2 {
+                tracing::warn!(line = self.name, error = %gone, "waiting for the warden");
+            }
+            thread::sleep(pause);
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 

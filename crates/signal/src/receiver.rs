@@ -110,19 +110,28 @@ impl<T: Transport> Receiver<T> {
     /// Dropping the future loses nothing: acknowledgements stay until they were answered, and SETs
     /// that were on their way come again.
     pub async fn next(&mut self) -> BTreeMap<Jti, String> {
+        let nudge = Arc::clone(&self.nudge);
         loop {
             let request = self.request();
             let asked = Instant::now();
-            match self.attempt(&request).await {
+            // From here on, so that no nudge falls between a failure and the wait after it.
+            let nudged = nudge.notified();
+            let wait = match self.attempt(&request).await {
                 Ok(response) if response.sets.is_empty() => {
                     let long_poll = !request.return_immediately;
-                    self.pace(long_poll && asked.elapsed() < self.settings.hasty).await;
+                    self.pace(long_poll && asked.elapsed() < self.settings.hasty)
                 }
                 Ok(response) => {
                     self.hasty_answers = 0;
                     return response.sets;
                 }
-                Err(error) => self.wait(error).await,
+                Err(error) => self.wait_after(error),
+            };
+            if !wait.is_zero() {
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => {}
+                    () = nudged => {}
+                }
             }
         }
     }
@@ -166,30 +175,21 @@ impl<T: Transport> Receiver<T> {
         Ok(response)
     }
 
-    async fn pace(&mut self, hasty: bool) {
+    fn pace(&mut self, hasty: bool) -> Duration {
         self.hasty_answers = if hasty { self.hasty_answers.saturating_add(1) } else { 0 };
-        if self.hasty_answers > HASTY_ALLOWED {
-            tracing::warn!("the transmitter does not honour long polls; asking at a slower pace");
-            self.sleep_unless_nudged(self.settings.pace).await;
+        if self.hasty_answers <= HASTY_ALLOWED {
+            return Duration::ZERO;
         }
+        tracing::warn!("the transmitter does not honour long polls; asking at a slower pace");
+        self.settings.pace
     }
 
-    async fn wait(&mut self, error: TransportError) {
+    fn wait_after(&mut self, error: TransportError) -> Duration {
         let wait = self.backoff.failed(&error);
         let retry_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         tracing::warn!(%error, failures = self.backoff.failures(), retry_ms, "poll failed");
         self.probing = true;
         self.link.send_replace(Link::Down(error));
-        self.sleep_unless_nudged(wait).await;
-    }
-
-    async fn sleep_unless_nudged(&self, wait: Duration) {
-        if wait.is_zero() {
-            return;
-        }
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            () = self.nudge.notified() => {}
-        }
+        wait
     }
 }

@@ -8,7 +8,7 @@ use exeunt_ipc::message::{
     AgentAnswer, AgentRequest, Failure, UplinkRoute, WardenAnswer, WardenRequest,
 };
 
-use crate::stage::{Asked, Stage, jti, session, uplink_set};
+use crate::stage::{Asked, Stage, enrolled, jti, session, uplink_set};
 
 /// Long enough for a loaded machine; nothing waits for it to pass.
 const SOON: Duration = Duration::from_secs(20);
@@ -110,13 +110,44 @@ async fn an_enrolment_s_reply_goes_to_the_warden_and_the_agent_then_polls_that_h
     enrolment.to = UplinkRoute::Enrolment { hub: hub.clone() };
     stage.warden.uplink(vec![enrolment]);
     let reply = stage.warden.deliver().await;
-    assert_eq!(reply.request, WardenRequest::Deliver { set: "enrolled".into() });
-    stage.warden.enrol(&hub);
+    assert_eq!(reply.request, WardenRequest::Deliver { set: enrolled() });
     reply.answer.send(WardenAnswer::Done).unwrap();
     assert_eq!(stage.warden.results().await.0, [jti("1")]);
     stage.hub.send("a");
     let order = stage.warden.deliver().await;
     assert_eq!(order.request, WardenRequest::Deliver { set: "set-a".into() });
+    order.answer.send(WardenAnswer::Done).unwrap();
+    stage.hub.acked(&["a"]).await;
+    stage.restart_agent();
+    stage.hub.send("b");
+    let after = stage.warden.deliver().await;
+    assert_eq!(after.request, WardenRequest::Deliver { set: "set-b".into() });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_restart_in_the_middle_delivers_again_what_was_not_acked() {
+    let mut stage = Stage::enrolled().await;
+    stage.hub.send("a");
+    let _unanswered = stage.warden.deliver().await;
+    stage.restart_agent();
+    let again = stage.warden.deliver().await;
+    assert_eq!(again.request, WardenRequest::Deliver { set: "set-a".into() });
+    assert!(stage.hub.acks_so_far().is_empty());
+    again.answer.send(WardenAnswer::Done).unwrap();
+    stage.hub.acked(&["a"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_the_warden_does_not_believe_enrols_nothing() {
+    let mut stage = Stage::unenrolled().await;
+    let mut enrolment = uplink_set("1");
+    enrolment.to = UplinkRoute::Enrolment { hub: stage.hub.url() };
+    stage.warden.uplink(vec![enrolment]);
+    let failure = Failure { code: "invalid_key".into(), message: "who?".into(), hint: None };
+    stage.warden.deliver().await.answer.send(WardenAnswer::Failed(failure)).unwrap();
+    assert_eq!(stage.warden.results().await.1[&jti("1")], "invalid_key");
+    let AgentAnswer::Status(link) = stage.ask_agent(AgentRequest::Status).await else { panic!() };
+    assert_eq!(link.hub, None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,18 +4,23 @@ mod hub;
 mod warden;
 
 use exeunt_agent::Settings;
-use exeunt_domain::{Jti, Proof, SessionId, Subject, Timestamp};
+use exeunt_agent::state::{Enrolment, StateDir};
+use exeunt_domain::{DeviceId, Jti, Proof, SessionId, Subject, Timestamp};
 use exeunt_ipc::AgentClient;
 use exeunt_ipc::message::{AgentAnswer, AgentRequest, ConsoleSession, UplinkRoute, UplinkSet};
 use tempfile::TempDir;
+use tokio::task::JoinHandle;
 
 use hub::FakeHub;
+pub(crate) use hub::enrolled;
 pub(crate) use warden::Asked;
 use warden::FakeWarden;
 
 pub(crate) struct Stage {
     pub(crate) warden: FakeWarden,
     pub(crate) hub: FakeHub,
+    settings: Settings,
+    agent: JoinHandle<()>,
     dir: TempDir,
 }
 
@@ -38,11 +43,25 @@ impl Stage {
             warden_socket: dir.path().join("warden.sock"),
             agent_socket: dir.path().join("agent.sock"),
         };
-        let warden = FakeWarden::new(&settings.warden_socket, enrolled_with);
-        tokio::spawn(async move {
-            exeunt_agent::serve(&settings, std::future::pending()).await.unwrap();
-        });
-        Self { warden, hub, dir }
+        let state = StateDir::open(&settings.state_dir).unwrap();
+        if let Some(hub) = enrolled_with {
+            let device = DeviceId::parse("occ-07").unwrap();
+            state.keep_enrolment(&Enrolment { hub, device }).unwrap();
+        }
+        let warden = FakeWarden::new(&settings.warden_socket);
+        let agent = start(&settings);
+        Self { warden, hub, settings, agent, dir }
+    }
+
+    /// Ends the agent without warning and starts another on the same state.
+    pub(crate) fn restart_agent(&mut self) {
+        self.agent.abort();
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the agent's socket in the test's directory"
+        )]
+        std::fs::remove_file(&self.settings.agent_socket).unwrap();
+        self.agent = start(&self.settings);
     }
 
     pub(crate) async fn ask_agent(&self, request: AgentRequest) -> AgentAnswer {
@@ -60,6 +79,13 @@ impl Stage {
         .await
         .unwrap()
     }
+}
+
+fn start(settings: &Settings) -> JoinHandle<()> {
+    let settings = settings.clone();
+    tokio::spawn(async move {
+        exeunt_agent::serve(&settings, std::future::pending()).await.unwrap();
+    })
 }
 
 pub(crate) fn jti(name: &str) -> Jti {

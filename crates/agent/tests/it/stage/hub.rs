@@ -1,7 +1,7 @@
 //! A hub that answers as the test says.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use axum::extract::{Query, State};
@@ -9,8 +9,9 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use exeunt_domain::Jti;
-use exeunt_ssf::{PollRequest, PollResponse, SetErr};
+use exeunt_domain::order::ENROLLED_EVENT;
+use exeunt_domain::{Jti, Timestamp};
+use exeunt_ssf::{PollRequest, PollResponse, Set, SetErr, SigningKey};
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -48,7 +49,7 @@ impl FakeHub {
             .route("/oauth/token", post(token))
             .route("/ssf/poll", post(poll))
             .route("/ssf/events", post(events))
-            .route("/v1/enroll", post(|| async { "enrolled" }))
+            .route("/v1/enroll", post(|| async { enrolled() }))
             .route("/v1/device/sessions", get(sessions))
             .with_state(shared.clone());
         tokio::spawn(async move { axum::serve(listener, app).await });
@@ -131,6 +132,20 @@ impl Shared {
         changed
     }
 }
+
+/// The hub's answer to an enrolment. Nobody here verifies it: that is the warden's.
+pub(crate) fn enrolled() -> String {
+    let event = json!({
+        "device": "occ-07", "epoch": 1, "hub_jwks": {"keys": []}, "hub_time": 1,
+        "orders_per_hour": 6
+    });
+    let jti = Jti::parse("enrolled").unwrap();
+    let set = Set::new("hub", "occ-07", jti, Timestamp(1), ENROLLED_EVENT, &event).unwrap();
+    KEY.sign(&set).unwrap()
+}
+
+/// Ed25519 signatures are deterministic: one key gives one answer.
+static KEY: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::generate().unwrap());
 
 async fn token() -> Response {
     Json(json!({"access_token": "t", "token_type": "Bearer", "expires_in": 3600})).into_response()

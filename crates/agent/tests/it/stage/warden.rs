@@ -7,11 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::time::Duration;
 
-use exeunt_domain::receipt::Mode;
-use exeunt_domain::{DeviceId, Jti};
-use exeunt_ipc::message::{
-    Call, ConsoleSession, UplinkSet, WardenAnswer, WardenRequest, WardenStatus,
-};
+use exeunt_domain::Jti;
+use exeunt_ipc::message::{Call, ConsoleSession, UplinkSet, WardenAnswer, WardenRequest};
 use exeunt_ipc::{read_frame, write_frame};
 use tokio::sync::mpsc as tokio_mpsc;
 
@@ -23,7 +20,6 @@ pub(crate) struct Asked {
 
 #[derive(Default)]
 struct Facts {
-    enrolled_with: Option<String>,
     sessions: Vec<ConsoleSession>,
     outbox: Vec<UplinkSet>,
     connections: Vec<UnixStream>,
@@ -45,12 +41,11 @@ pub(crate) struct FakeWarden {
 }
 
 impl FakeWarden {
-    pub(crate) fn new(socket: &Path, enrolled_with: Option<String>) -> Self {
+    pub(crate) fn new(socket: &Path) -> Self {
         let (delivers_in, delivers) = tokio_mpsc::unbounded_channel();
         let (results_in, results) = tokio_mpsc::unbounded_channel();
-        let facts = Facts { enrolled_with, ..Facts::default() };
         let shared = Arc::new(Shared {
-            facts: Mutex::new(facts),
+            facts: Mutex::default(),
             changed: Condvar::new(),
             delivers: delivers_in,
             results: results_in,
@@ -109,10 +104,6 @@ impl FakeWarden {
         self.shared.changed.notify_all();
     }
 
-    pub(crate) fn enrol(&self, hub: &str) {
-        self.shared.facts.lock().unwrap().enrolled_with = Some(hub.to_owned());
-    }
-
     pub(crate) fn sessions(&self, sessions: Vec<ConsoleSession>) {
         self.shared.facts.lock().unwrap().sessions = sessions;
     }
@@ -155,22 +146,6 @@ fn answer(shared: &Shared, request: WardenRequest) -> Option<WardenAnswer> {
             let sessions = shared.facts.lock().unwrap().sessions.clone();
             Some(WardenAnswer::Sessions { sessions })
         }
-        WardenRequest::Status => Some(WardenAnswer::Status(status(shared))),
         other => panic!("the agent asked {other:?}"),
-    }
-}
-
-fn status(shared: &Shared) -> WardenStatus {
-    let facts = shared.facts.lock().unwrap();
-    WardenStatus {
-        mode: Mode::User,
-        device: facts.enrolled_with.as_ref().map(|_| DeviceId::parse("occ-07").unwrap()),
-        hub: facts.enrolled_with.clone(),
-        sessions: Vec::new(),
-        running: None,
-        waiting: 0,
-        catalogue: "1".into(),
-        console: "occ-07".into(),
-        last: None,
     }
 }
