@@ -5,8 +5,12 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("exeunt-host has adapters for Linux only");
 
+mod bounded;
 pub mod clock;
 pub mod files;
 pub mod journal;
+pub mod keychain;
+pub mod locker;
 pub mod process;
+pub mod socket;
 pub mod users;

@@ -9,3 +9,4 @@ mod pidfd;
 mod proc;
 
 pub use linux::{KeepList, LinuxProcesses};
+pub(crate) use proc::{Pinned, is_trusted_program};

@@ -69,7 +69,7 @@ impl FakeFiles {
     /// Adds a symbolic link; where it points does not matter, since nothing follows it.
     #[must_use]
     pub fn symlink(self, path: &str) -> Self {
-        self.state().add(&names(path), Node::new(Body::Symlink));
+        self.put_symlink(path);
         self
     }
 
@@ -83,13 +83,7 @@ impl FakeFiles {
     /// Gives the file at `path` another name.
     #[must_use]
     pub fn link(self, path: &str, other: &str) -> Self {
-        let mut state = self.state();
-        let node = state.find(&names(path)).expect("the file is there");
-        let other = names(other);
-        let (name, parents) = other.split_last().expect("a path has a last name");
-        let dir = state.make_dirs(parents);
-        state.children_mut(dir).insert(name.clone(), node);
-        drop(state);
+        self.put_link(path, other);
         self
     }
 
@@ -163,6 +157,21 @@ impl FakeFiles {
     /// a new identity. Returns its inode number.
     pub fn put(&self, path: &str, content: &[u8]) -> u64 {
         self.state().add(&names(path), Node::new(Body::File(content.to_vec())))
+    }
+
+    /// As [`FakeFiles::symlink`], at any time.
+    pub fn put_symlink(&self, path: &str) {
+        self.state().add(&names(path), Node::new(Body::Symlink));
+    }
+
+    /// As [`FakeFiles::link`], at any time.
+    pub fn put_link(&self, path: &str, other: &str) {
+        let mut state = self.state();
+        let node = state.find(&names(path)).expect("the file is there");
+        let other = names(other);
+        let (name, parents) = other.split_last().expect("a path has a last name");
+        let dir = state.make_dirs(parents);
+        state.children_mut(dir).insert(name.clone(), node);
     }
 
     /// The content of the file at `path`; `None` when there is none.

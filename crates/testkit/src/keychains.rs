@@ -74,6 +74,11 @@ impl FakeKeychains {
         });
     }
 
+    /// Makes the collection withhold every item.
+    pub fn lock_all(&self) {
+        self.state().items.iter_mut().for_each(|item| item.locked = true);
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

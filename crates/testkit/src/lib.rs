@@ -4,6 +4,7 @@
 
 #![expect(clippy::expect_used, reason = "a fake that a test misuses ends that test")]
 
+pub mod contract;
 mod files;
 mod keychains;
 mod locker;

@@ -3,8 +3,10 @@
 //! It refuses to signal pid 1, itself, its ancestors, and processes of other accounts.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::io;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use exeunt_engine::ports::{Holder, Identity, Process, ProcessError, ProcessId, Processes};
@@ -14,6 +16,7 @@ use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System, UpdateKind};
 use super::holders;
 use super::pidfd::{Pidfd, wait};
 use super::proc::{Pinned, is_trusted_program};
+use crate::users::Account;
 
 /// Programs that a session needs to stay usable, and locked, while it is contained. They are kept
 /// only when root owns them.
@@ -57,6 +60,8 @@ pub struct KeepList {
 #[derive(Clone, Debug)]
 pub struct LinuxProcesses {
     uid: u32,
+    /// Only those whose `HOME` this is are the account's; None: all of the user id's.
+    home: Option<PathBuf>,
     keep: KeepList,
 }
 
@@ -64,7 +69,40 @@ impl LinuxProcesses {
     /// The processes whose real user id is `uid`, sparing those of `keep`.
     #[must_use]
     pub fn of_uid(uid: u32, keep: KeepList) -> Self {
-        Self { uid, keep }
+        Self { uid, home: None, keep }
+    }
+
+    /// The processes of `account`. Where it shares this process's own user id, only those whose
+    /// `HOME` is its home: a throwaway home, or a trial beside a person's own work, never freezes
+    /// the rest of that person's processes. Whoever holds a store open is found all the same.
+    #[must_use]
+    pub fn of_account(account: &Account, keep: KeepList) -> Self {
+        let shared = geteuid().as_raw() == account.uid;
+        Self { uid: account.uid, home: shared.then(|| account.home.clone()), keep }
+    }
+
+    /// Every process of the user id, whatever its home.
+    fn everyone(&self) -> Result<Vec<Process>, ProcessError> {
+        let mut system = System::new().map_err(|e| os("sysinfo")(io::Error::other(e)))?;
+        let facts = ProcessRefreshKind::nothing().without_tasks().with_user(UpdateKind::Always);
+        system.refresh_processes_specifics(ProcessesToUpdate::All, true, facts);
+        let mut processes = Vec::new();
+        for (pid, facts) in system.processes() {
+            if facts.user_id().is_some_and(|uid| **uid != self.uid) {
+                continue;
+            }
+            let Some(pinned) = Pinned::open(pid.as_u32()).map_err(os("open"))? else { continue };
+            let process = pinned.describe().map_err(os("read"))?;
+            processes.extend(process.filter(|process| process.uid == self.uid));
+        }
+        processes.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(processes)
+    }
+
+    fn is_at_home(&self, process: &Process) -> bool {
+        let Some(home) = &self.home else { return true };
+        let named = process.env.get("HOME").map(|value| Path::new(OsStr::from_bytes(value)));
+        named.is_some_and(|named| named == home)
     }
 
     /// The process of that pid as it is now; `None` when there is none.
@@ -101,29 +139,47 @@ impl LinuxProcesses {
     }
 }
 
+/// `roots` that are alive, with all that descend from them: the tray's windows and their web
+/// processes.
+fn with_all_below(mut roots: BTreeSet<ProcessId>, all: &[Process]) -> BTreeSet<ProcessId> {
+    roots.retain(|root| all.iter().any(|process| process.id == *root));
+    loop {
+        let pids: BTreeSet<u32> = roots.iter().map(|id| id.pid).collect();
+        let below = all.iter().filter(|process| pids.contains(&process.parent));
+        let before = roots.len();
+        roots.extend(below.map(|process| process.id.clone()).collect::<Vec<_>>());
+        if roots.len() == before {
+            return roots;
+        }
+    }
+}
+
+/// What started `process`, as far up as root owns the programs: ending it could take the tray along.
+fn trusted_above(process: &Process, all: &[Process]) -> Vec<ProcessId> {
+    let mut above: Vec<ProcessId> = Vec::new();
+    let mut parent = process.parent;
+    while let Some(next) = all.iter().find(|other| other.id.pid == parent && other.exe_root_owned) {
+        if above.contains(&next.id) {
+            break;
+        }
+        above.push(next.id.clone());
+        parent = next.parent;
+    }
+    above
+}
+
 impl Processes for LinuxProcesses {
     fn list(&self) -> Result<Vec<Process>, ProcessError> {
-        let mut system = System::new().map_err(|e| os("sysinfo")(io::Error::other(e)))?;
-        let facts = ProcessRefreshKind::nothing().without_tasks().with_user(UpdateKind::Always);
-        system.refresh_processes_specifics(ProcessesToUpdate::All, true, facts);
-        let mut processes = Vec::new();
-        for (pid, facts) in system.processes() {
-            if facts.user_id().is_some_and(|uid| **uid != self.uid) {
-                continue;
-            }
-            let Some(pinned) = Pinned::open(pid.as_u32()).map_err(os("open"))? else { continue };
-            let process = pinned.describe().map_err(os("read"))?;
-            processes.extend(process.filter(|process| process.uid == self.uid));
-        }
-        processes.sort_by(|a, b| a.id.cmp(&b.id));
-        Ok(processes)
+        let mut all = self.everyone()?;
+        all.retain(|process| self.is_at_home(process));
+        Ok(all)
     }
 
     fn holders(&self, files: &[Identity]) -> Result<Vec<Holder>, ProcessError> {
         let wanted: BTreeSet<Identity> = files.iter().copied().collect();
         let mut found = BTreeSet::new();
         let mut hidden = 0_u32;
-        for process in self.list()? {
+        for process in self.everyone()? {
             if process.zombie {
                 continue;
             }
@@ -148,27 +204,22 @@ impl Processes for LinuxProcesses {
     fn keep_list(&self) -> Result<Vec<ProcessId>, ProcessError> {
         let own_programs = if geteuid().is_root() { None } else { own_directory() };
         let mut kept = lineage().map_err(os("read"))?;
-        let all = self.list()?;
+        let all = self.everyone()?;
         kept.extend(self.keep.roots.iter().cloned());
         kept.extend(
             all.iter()
                 .filter(|process| Self::is_kept(process, own_programs.as_deref()))
                 .map(|process| process.id.clone()),
         );
-        // The tray's windows and their web processes descend from it.
-        let mut grown: BTreeSet<ProcessId> = self.keep.roots.iter().cloned().collect();
-        let alive: BTreeSet<&ProcessId> = all.iter().map(|process| &process.id).collect();
-        grown.retain(|root| alive.contains(root));
-        loop {
-            let pids: BTreeSet<u32> = grown.iter().map(|id| id.pid).collect();
-            let below = all.iter().filter(|process| pids.contains(&process.parent));
-            let before = grown.len();
-            grown.extend(below.map(|process| process.id.clone()).collect::<Vec<_>>());
-            if grown.len() == before {
-                break;
-            }
-        }
-        kept.extend(grown);
+        let is_tray = |process: &&Process| {
+            kept.contains(&process.id) && is_trusted_program(&process.exe, &["exeunt-tray"])
+        };
+        let trays: Vec<&Process> = all.iter().filter(is_tray).collect();
+        let above: Vec<ProcessId> =
+            trays.iter().flat_map(|tray| trusted_above(tray, &all)).collect();
+        let roots = self.keep.roots.iter().chain(trays.iter().map(|tray| &tray.id));
+        kept.extend(with_all_below(roots.cloned().collect(), &all));
+        kept.extend(above);
         Ok(kept.into_iter().collect())
     }
 

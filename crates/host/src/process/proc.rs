@@ -11,12 +11,30 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, openat, readlinkat, sta
 use rustix::io::{Errno, read};
 
 /// The environment variables that the engine asks for.
-const WANTED_ENV: [&str; 4] = ["HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"];
+const WANTED_ENV: [&str; 17] = [
+    "HOME",
+    "XDG_CONFIG_HOME",
+    "XDG_CACHE_HOME",
+    "XDG_DATA_HOME",
+    "AWS_LOGIN_CACHE_DIRECTORY",
+    "AZURE_CONFIG_DIR",
+    "CARGO_HOME",
+    "CLAUDE_CONFIG_DIR",
+    "CLOUDSDK_CONFIG",
+    "CODEX_HOME",
+    "COPILOT_HOME",
+    "DOCKER_CONFIG",
+    "GH_CONFIG_DIR",
+    "GLAB_CONFIG_DIR",
+    "HELM_CONFIG_HOME",
+    "HF_HOME",
+    "MCP_REMOTE_CONFIG_DIR",
+];
 /// Most bytes read from one file of `/proc`.
 const LIMIT: usize = 8 << 20;
 
 /// A process, pinned by its `/proc` directory: after its end every read fails.
-pub(super) struct Pinned {
+pub(crate) struct Pinned {
     dir: OwnedFd,
     pid: u32,
 }
@@ -44,7 +62,7 @@ impl Stat {
 
 impl Pinned {
     /// Opens a process; `None` when there is none of that pid.
-    pub(super) fn open(pid: u32) -> io::Result<Option<Self>> {
+    pub(crate) fn open(pid: u32) -> io::Result<Option<Self>> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let path = format!("/proc/{pid}");
         match openat(CWD, path, flags, Mode::empty()) {
@@ -66,7 +84,7 @@ impl Pinned {
     }
 
     /// Its pid and start time.
-    pub(super) fn id(&self) -> io::Result<Option<ProcessId>> {
+    pub(crate) fn id(&self) -> io::Result<Option<ProcessId>> {
         Ok(self.stat()?.map(|stat| ProcessId { pid: self.pid, start: stat.start }))
     }
 
@@ -75,7 +93,7 @@ impl Pinned {
     }
 
     /// Its real user id.
-    pub(super) fn uid(&self) -> io::Result<Option<u32>> {
+    pub(crate) fn uid(&self) -> io::Result<Option<u32>> {
         let status = self.read("status")?;
         Ok(status.and_then(|status| {
             let line = status.split(|&b| b == b'\n').find_map(|l| l.strip_prefix(b"Uid:"))?;
@@ -84,12 +102,12 @@ impl Pinned {
     }
 
     /// Its executable as the kernel resolves it; empty when hidden.
-    pub(super) fn exe(&self) -> Vec<u8> {
+    pub(crate) fn exe(&self) -> Vec<u8> {
         readlinkat(&self.dir, c"exe", Vec::new()).map(|path| path.into_bytes()).unwrap_or_default()
     }
 
     /// Whether only root can change its executable.
-    pub(super) fn exe_is_roots(&self) -> bool {
+    pub(crate) fn exe_is_roots(&self) -> bool {
         statx(&self.dir, c"exe", AtFlags::STATX_DONT_SYNC, StatxFlags::BASIC_STATS).is_ok_and(|s| {
             let group_may_write = s.stx_mode & 0o020 != 0 && s.stx_gid != 0;
             s.stx_uid == 0 && s.stx_mode & 0o002 == 0 && !group_may_write
@@ -97,7 +115,7 @@ impl Pinned {
     }
 
     /// A variable's values in its environment at start; empty when hidden.
-    pub(super) fn env(&self, wanted: &[&str]) -> BTreeMap<String, Vec<u8>> {
+    pub(crate) fn env(&self, wanted: &[&str]) -> BTreeMap<String, Vec<u8>> {
         let text = self.read("environ").ok().flatten().unwrap_or_default();
         let pairs = text.split(|&b| b == 0).filter_map(|pair| {
             let at = pair.iter().position(|&b| b == b'=')?;
@@ -167,7 +185,7 @@ impl Pinned {
 }
 
 /// Whether an executable's path ends in one of `names`, an update meanwhile aside.
-pub(super) fn is_trusted_program(exe: &[u8], names: &[&str]) -> bool {
+pub(crate) fn is_trusted_program(exe: &[u8], names: &[&str]) -> bool {
     let exe = exe.strip_suffix(b" (deleted)").unwrap_or(exe);
     let name = exe.rsplit(|&b| b == b'/').next().unwrap_or_default();
     names.iter().any(|wanted| match wanted.strip_suffix('*') {
@@ -238,5 +256,13 @@ mod tests {
         assert!(is_trusted_program(b"/usr/bin/exeunt-tray (deleted)", &["exeunt-*"]));
         assert!(!is_trusted_program(b"/tmp/Xorg/sh", &["Xorg"]));
         assert!(!is_trusted_program(b"", &["Xorg"]));
+    }
+
+    #[test]
+    fn every_variable_that_moves_an_app_is_read() {
+        let catalogue = exeunt_catalogue::Catalogue::builtin().unwrap();
+        for rule in catalogue.apps().iter().flat_map(|app| &app.env_dirs) {
+            assert!(WANTED_ENV.contains(&rule.variable.as_str()), "{}", rule.variable);
+        }
     }
 }

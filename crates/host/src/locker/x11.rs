@@ -1,0 +1,278 @@
+//! Locking an X11 screen with `xsecurelock` or `i3lock`, and proving it.
+//!
+//! It refuses to trust any one sign: a proof is a living locker, its window over the whole screen,
+//! and the keyboard in a grab.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use exeunt_engine::ports::{LockError, LockState, Locker, ProcessId, Processes};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use x11rb::connection::Connection;
+use x11rb::errors::ReplyError;
+use x11rb::protocol::res::{ClientIdMask, ClientIdSpec, ConnectionExt as _};
+use x11rb::protocol::xproto::{
+    ChangeWindowAttributesAux, ConnectionExt as _, EventMask, GrabMode, GrabStatus, MapState,
+    Window,
+};
+use x11rb::rust_connection::RustConnection;
+
+use super::{DesktopSession, LockProgram, display, start};
+use crate::bounded;
+use crate::process::{KeepList, LinuxProcesses, is_trusted_program};
+
+/// Lockers that are recognised whoever started them, as long as root owns the program.
+const LOCKERS: &[&str] =
+    &["xsecurelock", "i3lock", "xscreensaver", "xscreensaver-gfx", "slock", "xtrlock"];
+/// How many pixels at the edges may stay free. `xsecurelock` leaves one, so that compositors do not
+/// take its window for a full-screen program; what shows is in the overlay above it.
+const BORDER: i32 = 1;
+/// How long one look at the screen may take.
+const LOOK_LIMIT: Duration = Duration::from_secs(2);
+/// A grab raises no event that others see: how long to wait for events before looking again.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// The screen lock of one X11 session.
+#[derive(Debug)]
+pub struct X11Locker {
+    session: DesktopSession,
+    program: Option<LockProgram>,
+    started: Mutex<Option<ProcessId>>,
+}
+
+impl X11Locker {
+    /// The lock of `session`, with `program`, or else `xsecurelock`, or else `i3lock`.
+    #[must_use]
+    pub fn new(session: DesktopSession, program: Option<LockProgram>) -> Self {
+        Self { session, program, started: Mutex::new(None) }
+    }
+
+    /// The locker that [`Locker::lock`] last started.
+    #[must_use]
+    pub fn started(&self) -> Option<ProcessId> {
+        self.started.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Starts a locker, whether the screen is locked or not, and reads nothing from the screen.
+    ///
+    /// # Errors
+    /// As [`Locker::lock`].
+    pub fn start(&self) -> Result<(), LockError> {
+        let usual = [LockProgram::Xsecurelock, LockProgram::I3lock];
+        let chosen = self.program.or_else(|| usual.into_iter().find(|p| p.find().is_some()));
+        let Some(program) = chosen.filter(|program| program.find().is_some()) else {
+            return Err(LockError::NoLocker("xsecurelock or i3lock"));
+        };
+        let process = start::start(&self.session, program)
+            .map_err(|source| LockError::Start { locker: program.name(), source })?;
+        *self.started.lock().unwrap_or_else(PoisonError::into_inner) = Some(process);
+        Ok(())
+    }
+
+    /// Lockers that run for the account now, whoever started them. One that is stopped is none.
+    #[must_use]
+    pub fn detect(&self) -> Vec<ProcessId> {
+        detect(&self.session).into_values().collect()
+    }
+}
+
+impl Locker for X11Locker {
+    fn lock(&self) -> Result<(), LockError> {
+        if matches!(self.is_locked(), LockState::Locked { .. }) {
+            return Ok(());
+        }
+        self.start()
+    }
+
+    fn is_locked(&self) -> LockState {
+        let session = self.session.clone();
+        let seen = bounded::run(LOOK_LIMIT, move |hangup| {
+            let (connection, screen) = match display::connect(&session, hangup) {
+                Ok(connected) => connected,
+                Err(error) => return not_proved(error),
+            };
+            look(&session, &connection, screen)
+        });
+        seen.unwrap_or_else(|| not_proved("the X server did not answer in time"))
+    }
+
+    fn wait_locked(&self, deadline: Duration) -> LockState {
+        let session = self.session.clone();
+        let seen = bounded::run(deadline.saturating_add(LOOK_LIMIT), move |hangup| {
+            let until = Instant::now() + deadline;
+            match display::connect(&session, hangup) {
+                Ok((connection, screen)) => watch(&session, &connection, screen, until),
+                Err(error) => not_proved(error),
+            }
+        });
+        seen.unwrap_or_else(|| not_proved("the X server did not answer in time"))
+    }
+}
+
+/// Looks until the screen is locked or the time is up, woken by windows that appear.
+fn watch(
+    session: &DesktopSession,
+    connection: &RustConnection,
+    screen: usize,
+    until: Instant,
+) -> LockState {
+    let wanted = EventMask::SUBSTRUCTURE_NOTIFY | EventMask::FOCUS_CHANGE;
+    let aux = ChangeWindowAttributesAux::new().event_mask(wanted);
+    let Some(root) = root(connection, screen) else { return not_proved("no such screen") };
+    if let Err(error) = connection.change_window_attributes(root.window, &aux) {
+        return not_proved(error);
+    }
+    loop {
+        let state = look(session, connection, screen);
+        let left = until.saturating_duration_since(Instant::now());
+        if matches!(state, LockState::Locked { .. }) || left.is_zero() {
+            return state;
+        }
+        if let Err(why) = await_event(connection, left.min(LOOK_AGAIN)) {
+            return not_proved(why);
+        }
+    }
+}
+
+fn await_event(connection: &RustConnection, limit: Duration) -> Result<(), String> {
+    let drain = || -> Result<bool, String> {
+        let mut any = false;
+        while connection.poll_for_event().map_err(|e| e.to_string())?.is_some() {
+            any = true;
+        }
+        Ok(any)
+    };
+    if drain()? {
+        return Ok(());
+    }
+    let timeout = Timespec::try_from(limit).map_err(|e| e.to_string())?;
+    let mut fds = [PollFd::new(connection.stream(), PollFlags::IN)];
+    match poll(&mut fds, Some(&timeout)) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => drain().map(drop),
+        Err(errno) => Err(errno.to_string()),
+    }
+}
+
+/// One look: locker, window, grab.
+fn look(session: &DesktopSession, connection: &RustConnection, screen: usize) -> LockState {
+    let lockers = detect(session);
+    if lockers.is_empty() {
+        return not_proved("no locker is running");
+    }
+    let Some(root) = root(connection, screen) else { return not_proved("no such screen") };
+    match cover(connection, &root, &lockers) {
+        Ok(Some(locker)) => match is_keyboard_grabbed(connection, root.window) {
+            Ok(true) => LockState::Locked {
+                how: format!("{locker} runs, covers the screen and holds the keyboard"),
+            },
+            Ok(false) => not_proved("nothing holds the keyboard"),
+            Err(error) => not_proved(error),
+        },
+        Ok(None) => not_proved("no window of the locker covers the screen"),
+        Err(error) => not_proved(error),
+    }
+}
+
+/// Lockers of the account that run, by name and pid.
+fn detect(session: &DesktopSession) -> BTreeMap<String, ProcessId> {
+    let processes = LinuxProcesses::of_uid(session.account.uid, KeepList::default());
+    let running = processes.list().unwrap_or_default().into_iter().filter(|process| {
+        !process.zombie && process.exe_root_owned && is_trusted_program(&process.exe, LOCKERS)
+    });
+    let awake = running.filter(|process| !processes.is_frozen(&process.id).unwrap_or(true));
+    awake.map(|process| (format!("{} ({})", process.comm, process.id.pid), process.id)).collect()
+}
+
+struct Root {
+    window: Window,
+    width: i32,
+    height: i32,
+}
+
+fn root(connection: &RustConnection, screen: usize) -> Option<Root> {
+    let screen = connection.setup().roots.get(screen)?;
+    Some(Root {
+        window: screen.root,
+        width: i32::from(screen.width_in_pixels),
+        height: i32::from(screen.height_in_pixels),
+    })
+}
+
+/// The name of a locker that owns a visible window over the whole screen. A compositor's overlay
+/// may stand between it and the root, so its children are looked at too.
+fn cover(
+    connection: &RustConnection,
+    root: &Root,
+    lockers: &BTreeMap<String, ProcessId>,
+) -> Result<Option<String>, ReplyError> {
+    let tops = connection.query_tree(root.window)?.reply()?.children;
+    for &top in tops.iter().rev() {
+        let mut windows = vec![top];
+        windows.extend(
+            gone_is_none(connection.query_tree(top)?.reply())?.into_iter().flat_map(|t| t.children),
+        );
+        for window in windows {
+            if !covers(connection, root, window)? {
+                continue;
+            }
+            let pid = owner(connection, window)?;
+            if let Some((name, _)) = lockers.iter().find(|(_, id)| Some(id.pid) == pid) {
+                return Ok(Some(name.clone()));
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn covers(connection: &RustConnection, root: &Root, window: Window) -> Result<bool, ReplyError> {
+    let attributes = connection.get_window_attributes(window)?;
+    let geometry = connection.get_geometry(window)?;
+    let (Some(attributes), Some(geometry)) =
+        (gone_is_none(attributes.reply())?, gone_is_none(geometry.reply())?)
+    else {
+        return Ok(false);
+    };
+    let (x, y) = (i32::from(geometry.x), i32::from(geometry.y));
+    let spans = x <= BORDER
+        && y <= BORDER
+        && x + i32::from(geometry.width) >= root.width - BORDER
+        && y + i32::from(geometry.height) >= root.height - BORDER;
+    Ok(spans && attributes.override_redirect && attributes.map_state == MapState::VIEWABLE)
+}
+
+/// The pid of the client that made a window, as the server itself knows it (X-Resource 1.2).
+fn owner(connection: &RustConnection, window: Window) -> Result<Option<u32>, ReplyError> {
+    let spec = ClientIdSpec { client: window, mask: ClientIdMask::LOCAL_CLIENT_PID };
+    let ids = gone_is_none(connection.res_query_client_ids(&[spec])?.reply())?;
+    Ok(ids.and_then(|ids| ids.ids.first()?.value.first().copied()))
+}
+
+/// Whether another client holds the keyboard: asking for it fails then, and only then.
+fn is_keyboard_grabbed(connection: &RustConnection, root: Window) -> Result<bool, ReplyError> {
+    let asked = connection.grab_keyboard(
+        false,
+        root,
+        x11rb::CURRENT_TIME,
+        GrabMode::ASYNC,
+        GrabMode::ASYNC,
+    )?;
+    let status = asked.reply()?.status;
+    if status == GrabStatus::SUCCESS {
+        connection.ungrab_keyboard(x11rb::CURRENT_TIME)?.check()?;
+    }
+    Ok(status == GrabStatus::ALREADY_GRABBED)
+}
+
+/// A window that vanished meanwhile is no error.
+fn gone_is_none<T>(reply: Result<T, ReplyError>) -> Result<Option<T>, ReplyError> {
+    match reply {
+        Ok(reply) => Ok(Some(reply)),
+        Err(ReplyError::X11Error(_)) => Ok(None),
+        Err(error @ ReplyError::ConnectionError(_)) => Err(error),
+    }
+}
+
+fn not_proved(why: impl std::fmt::Display) -> LockState {
+    LockState::NotProved { why: why.to_string() }
+}

@@ -1,0 +1,293 @@
+//! Erasing: what goes, what must stay, and what is said of what cannot go.
+
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use exeunt_engine::ports::{Files, FilesError};
+use exeunt_host::files::{Bases, LinuxFiles};
+use exeunt_host::users::as_account;
+use exeunt_testkit::contract::files::FilesRig;
+use proptest::prelude::*;
+use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
+
+use crate::homes::{Home, STRANGER, is_root, name, replace};
+use crate::programs::need;
+
+#[test]
+fn erases_a_tree_deeper_than_any_path_or_stack() {
+    let home = Home::own();
+    home.make_dirs(&home.path("deep"));
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut at = openat(CWD, home.path("deep"), flags, Mode::empty()).unwrap();
+    for _ in 0..20_000 {
+        mkdirat(&at, "d", Mode::RWXU).unwrap();
+        at = openat(&at, "d", flags, Mode::empty()).unwrap();
+    }
+    openat(&at, "leaf", OFlags::CREATE | OFlags::WRONLY, Mode::RWXU).unwrap();
+    let deep = home.entry(&home.home(), b"deep");
+    assert_eq!(home.files().erase(&home.home(), &deep).unwrap(), 1);
+    assert!(!home.path("deep").exists());
+}
+
+#[test]
+fn names_that_the_eraser_itself_would_take_are_no_obstacle() {
+    let home = Home::own();
+    for n in 0..6 {
+        home.put(&format!("d/.exeunt-{n}/.exeunt-1/.exeunt-2/x"), b"");
+    }
+    let dir = home.entry(&home.home(), b"d");
+    assert_eq!(home.files().erase(&home.home(), &dir).unwrap(), 6);
+    assert!(!home.path("d").exists());
+}
+
+#[test]
+fn reports_an_immutable_file_and_erases_the_rest() {
+    if !is_root("the immutable flag") {
+        return;
+    }
+    need("chattr", "e2fsprogs");
+    let home = Home::of_stranger();
+    home.put("d/Cookies", b"kept by force");
+    home.put("d/other", b"");
+    let flag = |sign: &str| {
+        let status = Command::new("chattr").arg(sign).arg(home.path("d/Cookies")).status();
+        assert!(status.unwrap().success(), "this file system has no immutable flag");
+    };
+    flag("+i");
+    let (files, dir) = (home.files(), home.enter("d"));
+    let cookies = home.entry(&dir, b"Cookies");
+    assert!(cookies.immutable);
+    let quarantine = files.open_quarantine(&dir, "x").unwrap();
+    let moved = files.quarantine(&dir, &cookies, &quarantine, &name("0"));
+    let whole = files.erase(&home.home(), &home.entry(&home.home(), b"d"));
+    flag("-i");
+    for result in [moved, whole.map(drop)] {
+        let Err(FilesError::Os { source, .. }) = result else { panic!("{result:?}") };
+        assert_eq!(source.kind(), std::io::ErrorKind::PermissionDenied);
+    }
+    assert_eq!(home.content("d/Cookies"), Some(b"kept by force".to_vec()));
+    assert!(!home.path("d/other").exists());
+    files.empty_quarantine(&quarantine).unwrap();
+}
+
+#[test]
+fn empties_other_names_of_a_file_but_never_another_accounts_file() {
+    if !is_root("files of two accounts") {
+        return;
+    }
+    let home = Home::of_stranger();
+    home.put("d/mine", b"secret");
+    home.link("d/mine", "other/mine");
+    std::fs::set_permissions(home.path("d/mine"), PermissionsExt::from_mode(0o400)).unwrap();
+    home.put("d/roots", b"not the account's");
+    home.link("d/roots", "other/roots");
+    chown(home.path("d/roots"), Some(0), Some(0)).unwrap();
+    let (files, dir) = (home.files(), home.home());
+    let quarantine = files.open_quarantine(&dir, "x").unwrap();
+    files.quarantine(&dir, &home.entry(&dir, b"d"), &quarantine, &name("0")).unwrap();
+    assert_eq!(files.empty_quarantine(&quarantine).unwrap(), 2);
+    assert_eq!(home.content("other/mine"), Some(Vec::new()));
+    assert_eq!(home.content("other/roots"), Some(b"not the account's".to_vec()));
+}
+
+#[test]
+fn user_mode_erases_its_own_directories_without_permissions() {
+    if !is_root("playing an unprivileged account") {
+        return;
+    }
+    let home = Home::of_stranger();
+    home.put("d/closed/inner/x", b"");
+    for closed in ["d/closed/inner", "d/closed", "d"] {
+        std::fs::set_permissions(home.path(closed), PermissionsExt::from_mode(0o000)).unwrap();
+    }
+    as_account(STRANGER, STRANGER, || {
+        let open = LinuxFiles::open(home.root(), home.owner(), Bases::default(), &[]);
+        let files = open.unwrap();
+        let dir = home.home();
+        let entry = files.look(&dir, &name("d")).unwrap().unwrap();
+        let quarantine = files.open_quarantine(&dir, "x").unwrap();
+        files.quarantine(&dir, &entry, &quarantine, &name("0")).unwrap();
+        assert_eq!(files.empty_quarantine(&quarantine).unwrap(), 1);
+    })
+    .unwrap();
+    assert_eq!(std::fs::read_dir(home.root()).unwrap().count(), 0);
+}
+
+/// What a random tree is made of.
+#[derive(Clone, Debug)]
+enum Piece {
+    File,
+    Dir,
+    /// A link to this target, relative to the outside directory's path where it begins with `@`.
+    Link(&'static str),
+}
+
+const TARGETS: &[&str] =
+    &["@", "@/canary", "@/sub", "..", "../..", "/", ".", "missing", "/etc/passwd"];
+
+fn piece() -> impl Strategy<Value = Piece> {
+    prop_oneof![
+        2 => Just(Piece::File),
+        3 => Just(Piece::Dir),
+        3 => proptest::sample::select(TARGETS).prop_map(Piece::Link),
+    ]
+}
+
+fn build(home: &Home, tree: &[(Vec<u8>, Piece)]) {
+    for (path, piece) in tree {
+        let path = path.iter().fold(home.path("t"), |at, n| at.join(format!("n{n}")));
+        if std::fs::symlink_metadata(&path).is_ok() {
+            continue;
+        }
+        // A parent that is a link or a file leaves no room; that piece is left out.
+        let parent = path.parent().unwrap();
+        let real = parent.ancestors().take_while(|place| place.starts_with(home.root()));
+        if real.into_iter().any(|place| place.is_symlink() || place.is_file()) {
+            continue;
+        }
+        home.make_dirs(parent);
+        match piece {
+            Piece::File => std::fs::write(&path, b"in the home").unwrap(),
+            Piece::Dir => std::fs::create_dir(&path).unwrap(),
+            Piece::Link(target) => {
+                let target = match target.strip_prefix('@') {
+                    Some(rest) => format!("{}{rest}", home.outside().display()),
+                    None => (*target).to_owned(),
+                };
+                symlink(target, &path).unwrap();
+            }
+        }
+        home.give(&path);
+    }
+}
+
+fn picture(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut seen = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            seen.extend(picture(&path));
+        }
+        let content = std::fs::read(&path).unwrap_or_default();
+        seen.push((path, content));
+    }
+    seen.sort();
+    seen
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn never_follows_a_link_out_of_a_random_tree(
+        tree in proptest::collection::vec((proptest::collection::vec(0_u8..3, 1..5), piece()), 1..40),
+        by_quarantine: bool,
+    ) {
+        let home = Home::own();
+        std::fs::create_dir(home.outside().join("sub")).unwrap();
+        std::fs::write(home.outside().join("sub/inner"), b"also untouched").unwrap();
+        build(&home, &tree);
+        let before = picture(home.outside());
+        if home.path("t").exists() {
+            let (files, dir) = (home.files(), home.home());
+            let entry = home.entry(&dir, b"t");
+            files.identities(&dir, &entry, 1000).unwrap();
+            if by_quarantine {
+                let quarantine = files.open_quarantine(&dir, "p").unwrap();
+                files.quarantine(&dir, &entry, &quarantine, &name("0")).unwrap();
+                files.empty_quarantine(&quarantine).unwrap();
+            } else {
+                files.erase(&dir, &entry).unwrap();
+            }
+        }
+        prop_assert_eq!(std::fs::read_dir(home.root()).unwrap().count(), 0);
+        prop_assert_eq!(picture(home.outside()), before);
+    }
+}
+
+/// Ends the swapping also when the test fails.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn an_account_that_swaps_directories_for_links_meanwhile_leads_nowhere() {
+    let home = Home::own();
+    std::fs::create_dir_all(home.outside().join("a/b")).unwrap();
+    std::fs::write(home.outside().join("a/b/canary"), b"untouched").unwrap();
+    let (done, swaps) = (AtomicBool::new(false), AtomicU32::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                swaps.fetch_add(swap_once(&home), Ordering::Relaxed);
+            }
+        });
+        let _stop = Stop(&done);
+        let files = home.files();
+        let mut gone = 0;
+        for round in 0..400 {
+            // Both may fail while the link stands there.
+            let _swapped = std::fs::create_dir_all(home.path("s/a/b"));
+            let _swapped = std::fs::write(home.path("s/inside"), b"");
+            let dir = home.home();
+            let Ok(Some(entry)) = files.look(&dir, &name("s")) else { continue };
+            let Ok(quarantine) = files.open_quarantine(&dir, &format!("r{round}")) else {
+                continue;
+            };
+            // The swapping goes on inside: any error is fine, leaving the home is not.
+            let _swapped = files.identities(&dir, &entry, 100);
+            let _swapped = if round % 2 == 0 {
+                files.erase(&dir, &entry)
+            } else {
+                files.quarantine(&dir, &entry, &quarantine, &name("0")).map(|()| 0)
+            };
+            gone += u32::from(!home.path("s").exists());
+            let _swapped = files.empty_quarantine(&quarantine);
+        }
+        assert!(gone > 0, "the race never let anything be erased");
+    });
+    assert!(swaps.load(Ordering::Relaxed) > 0, "the race never swapped anything");
+    home.assert_outside_untouched();
+    assert_eq!(std::fs::read(home.outside().join("a/b/canary")).unwrap(), b"untouched");
+}
+
+/// Exchanges a directory of the tree and a link to the same names outside, and back. Returns how
+/// often that worked.
+fn swap_once(home: &Home) -> u32 {
+    let (dir, link) = (home.path("s/a"), home.path("s/link"));
+    if symlink(home.outside().join("a"), &link).is_err() {
+        return 0;
+    }
+    let swaps = exchange(&dir, &link) + exchange(&dir, &link);
+    remove(&link);
+    swaps
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test plays the account that swaps its files")]
+fn exchange(one: &Path, other: &Path) -> u32 {
+    let flags = rustix::fs::RenameFlags::EXCHANGE;
+    u32::from(rustix::fs::renameat_with(CWD, one, CWD, other, flags).is_ok())
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test plays the account that swaps its files")]
+fn remove(path: &Path) {
+    let _gone_meanwhile = std::fs::remove_file(path);
+}
+
+#[test]
+fn leaves_a_file_alone_that_took_the_surveyed_ones_place() {
+    let home = Home::own();
+    home.put("d/Cookies", b"surveyed");
+    let dir = home.enter("d");
+    let surveyed = home.entry(&dir, b"Cookies");
+    home.put("kept", b"precious");
+    replace(&home.path("kept"), &home.path("d/Cookies"));
+    assert!(matches!(home.files().erase(&dir, &surveyed), Err(FilesError::IdentityChanged)));
+    assert_eq!(home.content("d/Cookies"), Some(b"precious".to_vec()));
+}

@@ -1,0 +1,15 @@
+//! The adapters against the operating system itself, in throwaway homes and with throwaway
+//! processes.
+
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test that fails says where")]
+
+mod edits;
+mod erasing;
+mod files;
+mod homes;
+mod journal;
+mod keychain;
+mod locker;
+mod mounts;
+mod processes;
+mod programs;

@@ -1,0 +1,86 @@
+//! The contract of [`Processes`].
+//!
+//! It refuses to end a process that the rig did not start.
+
+use std::time::Duration;
+
+use exeunt_engine::ports::{Identity, ProcessId, Processes};
+
+/// A way to start processes behind the port's back.
+pub trait ProcessesRig {
+    /// The implementation.
+    type Processes: Processes;
+
+    /// The implementation over this rig's processes.
+    fn processes(&self) -> &Self::Processes;
+    /// Starts a process that holds one file open and runs until it is ended.
+    fn start_holder(&self) -> (ProcessId, Identity);
+}
+
+/// Long enough for a signal to arrive, however busy the machine is.
+const LONG: Duration = Duration::from_secs(10);
+
+/// Runs the whole contract, each part with processes of its own.
+pub fn all<R: ProcessesRig>(make: impl Fn() -> R) {
+    lists_and_finds_a_holder(&make());
+    freezes_and_thaws(&make());
+    ends_and_waits(&make());
+    a_reused_pid_is_another_process(&make());
+}
+
+fn lists_and_finds_a_holder<R: ProcessesRig>(rig: &R) {
+    let (process, file) = rig.start_holder();
+    let processes = rig.processes();
+    let listed = processes.list().expect("lists");
+    assert!(listed.iter().any(|listed| listed.id == process && !listed.zombie));
+    let holders = processes.holders(&[file]).expect("searches");
+    assert!(holders.iter().any(|holder| holder.process == process && holder.identity == file));
+    let other = Identity { dev: file.dev, ino: u64::MAX };
+    assert!(processes.holders(&[other]).expect("searches").is_empty());
+    processes.end(&process).expect("ends");
+}
+
+fn freezes_and_thaws<R: ProcessesRig>(rig: &R) {
+    let (process, _) = rig.start_holder();
+    let processes = rig.processes();
+    assert!(!processes.is_frozen(&process).expect("looks"));
+    processes.freeze(&process).expect("freezes");
+    assert!(processes.is_frozen(&process).expect("looks"));
+    assert!(processes.is_running(&process).expect("looks"));
+    processes.thaw(&process).expect("thaws");
+    let thawed = (0..10_000).any(|_| {
+        std::thread::yield_now();
+        !processes.is_frozen(&process).expect("looks")
+    });
+    assert!(thawed);
+    processes.end(&process).expect("ends");
+}
+
+fn ends_and_waits<R: ProcessesRig>(rig: &R) {
+    let (process, file) = rig.start_holder();
+    let processes = rig.processes();
+    let waited = processes.wait_gone(std::slice::from_ref(&process), Duration::ZERO);
+    assert_eq!(waited.expect("waits"), std::slice::from_ref(&process));
+    // A frozen process ends too.
+    processes.freeze(&process).expect("freezes");
+    processes.end(&process).expect("ends");
+    let waited = processes.wait_gone(std::slice::from_ref(&process), LONG).expect("waits");
+    assert_eq!(waited, []);
+    assert!(!processes.is_running(&process).expect("looks"));
+    assert!(processes.holders(&[file]).expect("searches").is_empty());
+    // One that is gone answers every verb.
+    processes.freeze(&process).expect("is no error");
+    processes.thaw(&process).expect("is no error");
+    processes.end(&process).expect("is no error");
+    assert!(processes.is_frozen(&process).expect("looks"));
+}
+
+fn a_reused_pid_is_another_process<R: ProcessesRig>(rig: &R) {
+    let (process, _) = rig.start_holder();
+    let processes = rig.processes();
+    let before = ProcessId { start: process.start.wrapping_add(1), ..process.clone() };
+    processes.end(&before).expect("is no error");
+    assert!(!processes.is_running(&before).expect("looks"));
+    assert!(processes.is_running(&process).expect("looks"));
+    processes.end(&process).expect("ends");
+}
