@@ -67,6 +67,11 @@ impl<'h, 'c, F: Files> Finder<'h, 'c, F> {
             for path in named_profiles(app, &process.args) {
                 self.live_dir(app, &path);
             }
+            for readings in retitled_profiles(app, &process.args) {
+                let here = |path: &&Vec<u8>| matches!(self.files.beneath_home(path), Ok(Some(_)));
+                let chosen = readings.iter().find(here).or(readings.last()).cloned();
+                chosen.into_iter().for_each(|path| self.live_dir(app, &path));
+            }
             if let Some(home) = process.env.get("HOME") {
                 self.other_home(app, home);
             }
@@ -330,6 +335,33 @@ fn named_profiles(app: &App, args: &[Vec<u8>]) -> Vec<Vec<u8>> {
     found
 }
 
+/// The same, from a command line that the process itself rewrote as one text: Chromium's main
+/// process joins its arguments with spaces. A directory may hold spaces too, so each comes as every
+/// reading, longest first.
+fn retitled_profiles(app: &App, args: &[Vec<u8>]) -> Vec<Vec<Vec<u8>>> {
+    let [title] = args else { return Vec::new() };
+    let mut found = Vec::new();
+    for option in &app.profile_args {
+        let wanted = [b" ", option.trim_end_matches('=').as_bytes(), b"="].concat();
+        for at in positions(title, &wanted) {
+            let rest = title.get(at + wanted.len()..).unwrap_or_default();
+            let end = positions(rest, b" -").first().copied().unwrap_or(rest.len());
+            let longest = rest.get(..end).unwrap_or_default();
+            let cuts = positions(longest, b" ").into_iter().rev();
+            let shorter = cuts.filter_map(|cut| longest.get(..cut));
+            let readings = std::iter::once(longest).chain(shorter).map(<[u8]>::to_vec);
+            found.push(readings.filter(|path| path.starts_with(b"/")).collect());
+        }
+    }
+    found
+}
+
+/// Where `wanted` begins in `text`, in order.
+fn positions(text: &[u8], wanted: &[u8]) -> Vec<usize> {
+    let windows = text.windows(wanted.len().max(1)).enumerate();
+    windows.filter(|(_, window)| *window == wanted).map(|(at, _)| at).collect()
+}
+
 /// The `Path=` values of a `profiles.ini`, in order, without repeats.
 pub(crate) fn profile_paths(ini: &[u8]) -> Vec<Vec<u8>> {
     let mut paths: Vec<Vec<u8>> = Vec::new();
@@ -358,6 +390,17 @@ fn shown(path: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reads_a_directory_from_a_command_line_that_the_browser_rewrote() {
+        let catalogue = exeunt_catalogue::Catalogue::builtin().unwrap();
+        let app = catalogue.apps().iter().find(|app| app.id.as_str() == "chromium").unwrap();
+        let title = b"/usr/lib/chromium/chromium --first --user-data-dir=/a/my dir http://x --last";
+        let found = retitled_profiles(app, &[title.to_vec()]);
+        let shown: Vec<_> = found[0].iter().map(|path| shown(path)).collect();
+        assert_eq!(shown, ["/a/my dir http://x", "/a/my dir", "/a/my"]);
+        assert!(retitled_profiles(app, &[title.to_vec(), b"x".to_vec()]).is_empty());
+    }
 
     #[test]
     fn reads_paths_from_a_profiles_ini_with_any_line_ends() {
