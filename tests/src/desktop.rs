@@ -95,6 +95,14 @@ impl Desktop {
         Started::start(name, command, &self.person.log(name))
     }
 
+    /// Starts a program that says one line once it is ready.
+    ///
+    /// # Errors
+    /// It could not be started, or ended without a line.
+    pub fn start_announced(&self, name: &str, command: &mut Command) -> Result<Started> {
+        Ok(Started::announce(name, command, &self.person.log(name))?.0)
+    }
+
     /// Whether somebody on the session bus answers to `name`.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, ensure};
 use exeunt_domain::receipt::{LockReport, ReceiptBody};
 use exeunt_domain::{SessionKind, Timestamp, Txn};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::browser::{Browser, Kind};
 use crate::desktop::{Desktop, Screen};
@@ -63,6 +63,8 @@ pub fn tell(telling: &Telling) -> Result<Figures> {
 struct Scene {
     browsers: Vec<(Browser, String, Report)>,
     tray: Started,
+    #[expect(dead_code, reason = "it runs until the story ends")]
+    panel: Started,
     site: Site,
     planted: Planted,
     keyring: Keyring,
@@ -86,11 +88,13 @@ impl Scene {
         }
         let planted = Planted::plant(&alice, CANARY)?;
         let site = open_site(&house, &admin)?;
+        let mut panel = desktop.command(&house.programs.panel);
+        let panel = desktop.start_announced("exeunt-panel", &mut panel)?;
         let mut tray = desktop.command(&house.programs.tray);
         tray.env("EXEUNT_RUNTIME_DIR", &house.runtime);
         let tray = desktop.start_program("exeunt-tray", &mut tray)?;
         let browsers = Vec::new();
-        Ok(Self { browsers, tray, site, planted, keyring, desktop, admin, house })
+        Ok(Self { browsers, tray, panel, site, planted, keyring, desktop, admin, house })
     }
 
     fn play(&mut self, telling: &Telling) -> Result<Figures> {
@@ -167,9 +171,7 @@ impl Scene {
         waiting::until("the hub's knowledge of four sessions", WINDOW_LIMIT, || {
             seen = self.admin.sessions(SUBJECT)?.sessions;
             let count = |kind| seen.iter().filter(|session| session.kind == kind).count();
-            let all = count(SessionKind::Web) == 2
-                && count(SessionKind::Console) == 1
-                && count(SessionKind::ApiKey) == 1;
+            let all = count(SessionKind::Console) == 1;
             Ok(all.then_some(()))
         })
         .with_context(|| format!("the hub knows {seen:?}"))
@@ -208,12 +210,16 @@ impl Scene {
         let record = records.first().context("the hub has no receipt")?;
         let path = telling.receipts.join(format!("receipt-{txn}.json"));
         std::fs::create_dir_all(&telling.receipts)?;
-        let bundle = serde_json::json!({ "receipt": record.compact, "jwk": record.device_jwk });
+        let bundle = json!({ "receipt": record.compact, "jwk": record.device_jwk });
         std::fs::write(&path, bundle.to_string())?;
+        let keys = self.house.ground.path().join("device-keys.json");
+        let devices = self.admin.devices()?.devices;
+        let pinned: Vec<_> = devices.iter().map(|device| &device.device_jwk).collect();
+        std::fs::write(&keys, json!({ "keys": pinned }).to_string())?;
         let mut verify = self.house.command(&self.house.programs.cli);
-        let said = verify.args(["receipt", "verify", "--json"]).arg(&path).output()?;
-        let said: Value = serde_json::from_slice(&said.stdout).unwrap_or_default();
-        let verified = said["verified"] == true;
+        verify.args(["receipt", "verify", "--json"]).arg(&path).arg("--jwks").arg(&keys);
+        let said: Value = serde_json::from_slice(&verify.output()?.stdout).unwrap_or_default();
+        let verified = said["verified"] == true && said["pinned"] == true;
         let body = body_of(&record.compact)?;
         ensure!(body.txn == *txn, "the receipt belongs to another transaction");
         let figures = Receipt { path: path.display().to_string(), verified };

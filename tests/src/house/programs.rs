@@ -22,6 +22,8 @@ pub struct Programs {
     pub cli: PathBuf,
     /// `exeunt-tray`.
     pub tray: PathBuf,
+    /// `exeunt-panel`, where trays announce themselves.
+    pub panel: PathBuf,
 }
 
 impl Programs {
@@ -50,6 +52,7 @@ impl Programs {
             warden: copy("exeunt-warden")?,
             cli: copy("exeunt")?,
             tray: copy("exeunt-tray")?,
+            panel: copy("exeunt-panel")?,
         })
     }
 }

@@ -1,0 +1,362 @@
+//! One throwaway home with planted sessions, and what a trap did to it.
+//!
+//! It refuses to leave a mount, a flag or a process behind: whatever was done to the home is undone
+//! when the scene ends.
+
+use std::fs::Permissions;
+use std::hash::{BuildHasher as _, RandomState};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_remount, unmount};
+
+use super::profiles;
+use super::residue::{self, Found};
+use crate::people::{Ground, Person};
+use crate::process::{self, Started};
+use crate::waiting;
+
+/// How long a program gets to bring back what was taken from it, before the truth is looked for.
+const COMEBACK: Duration = Duration::from_millis(400);
+
+/// One planted secret, and the row of a receipt that must speak of it.
+#[derive(Clone, Debug)]
+pub struct Secret {
+    /// The catalogue's id of the app.
+    pub app: &'static str,
+    /// The profile, as a receipt names it; empty when it has none.
+    pub profile: String,
+    /// The catalogue's id of the store.
+    pub store: &'static str,
+    /// What to look for.
+    pub canary: String,
+}
+
+/// A file that must still hold `marker` when all is done.
+#[derive(Clone, Debug)]
+struct Keepsake {
+    path: PathBuf,
+    marker: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Undo {
+    Unmount(PathBuf),
+    Unflag { path: PathBuf, flag: char },
+}
+
+/// A home under test.
+#[derive(Debug)]
+pub struct Scene<'g> {
+    /// Whose home it is; everything of theirs lies beneath it.
+    pub person: Person,
+    /// Fewer files where a trap needs very many.
+    pub quick: bool,
+    /// More arguments for the warden.
+    pub arguments: Vec<String>,
+    pub(super) secrets: Vec<Secret>,
+    ground: &'g Ground,
+    keepsakes: Vec<Keepsake>,
+    outside: Vec<PathBuf>,
+    comes_back: Option<PathBuf>,
+    undo: Vec<Undo>,
+    running: Vec<Started>,
+}
+
+impl<'g> Scene<'g> {
+    /// A fresh empty home called `name` for the user of `owner`.
+    ///
+    /// # Errors
+    /// It could not be made.
+    pub fn new(ground: &'g Ground, owner: &Person, name: &str, quick: bool) -> Result<Self> {
+        let home = ground.dir("home", 0o755)?.join(name);
+        std::fs::create_dir(&home)?;
+        let person = Person { home, ..owner.clone() };
+        let scene = Self {
+            person,
+            quick,
+            arguments: Vec::new(),
+            secrets: Vec::new(),
+            ground,
+            keepsakes: Vec::new(),
+            outside: Vec::new(),
+            comes_back: None,
+            undo: Vec::new(),
+            running: Vec::new(),
+        };
+        scene.own(&scene.person.home, 0o700)?;
+        Ok(scene)
+    }
+
+    /// A path below the home.
+    pub fn at(&self, place: impl AsRef<Path>) -> PathBuf {
+        self.person.home.join(place)
+    }
+
+    /// Makes a new secret that the row of `app`, `profile` and `store` must answer for.
+    pub fn secret(
+        &mut self,
+        app: &'static str,
+        profile: impl Into<String>,
+        store: &'static str,
+    ) -> String {
+        let number = self.secrets.len();
+        let random = RandomState::new().hash_one((number, app, store));
+        let canary = format!("exc{random:016x}n{number}z");
+        let secret = Secret { app, profile: profile.into(), store, canary: canary.clone() };
+        self.secrets.push(secret);
+        canary
+    }
+
+    /// Writes a file of the person's, with the directories above it.
+    ///
+    /// # Errors
+    /// It could not be written.
+    pub fn write(&self, place: impl AsRef<Path>, content: impl AsRef<[u8]>) -> Result<PathBuf> {
+        let path = self.at(place);
+        self.make_dirs(path.parent().context("a file without a directory")?)?;
+        std::fs::write(&path, content).with_context(|| path.display().to_string())?;
+        self.own(&path, 0o600)?;
+        Ok(path)
+    }
+
+    /// Makes a directory of the person's, with those above it.
+    ///
+    /// # Errors
+    /// It could not be made.
+    pub fn make_dir(&self, place: impl AsRef<Path>) -> Result<PathBuf> {
+        let path = self.at(place);
+        self.make_dirs(&path)?;
+        Ok(path)
+    }
+
+    /// Writes a file that must stay, and still hold `marker`.
+    ///
+    /// # Errors
+    /// It could not be written.
+    pub fn keep(&mut self, place: &str, content: impl AsRef<[u8]>, marker: &str) -> Result<()> {
+        let path = self.write(place, content)?;
+        self.must_keep(path, marker);
+        Ok(())
+    }
+
+    /// `path` must stay, and still hold `marker`.
+    pub fn must_keep(&mut self, path: PathBuf, marker: &str) {
+        self.keepsakes.push(Keepsake { path, marker: marker.into() });
+    }
+
+    /// A directory of the person's that is outside the home, and is searched for secrets too.
+    ///
+    /// # Errors
+    /// It could not be made.
+    pub fn outside(&mut self, name: &str) -> Result<PathBuf> {
+        let home = self.person.home.file_name().unwrap_or_default().to_string_lossy();
+        let path = self.ground.dir(&format!("{home}-{name}"), 0o755)?;
+        self.own(&path, 0o755)?;
+        self.outside.push(path.clone());
+        Ok(path)
+    }
+
+    /// Makes the person own `path`.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn own(&self, path: &Path, mode: u32) -> Result<()> {
+        std::fs::set_permissions(path, Permissions::from_mode(mode))?;
+        chown(path, Some(self.person.uid), Some(self.person.gid))?;
+        Ok(())
+    }
+
+    /// A Chromium profile of `app` below `root`, signed in, with things to be kept.
+    ///
+    /// # Errors
+    /// It could not be written.
+    pub fn chromium(&mut self, app: &'static str, root: &str, profile: &str) -> Result<()> {
+        let dir = format!("{root}/{profile}");
+        self.write(format!("{root}/Local State"), profiles::local_state(&[profile]))?;
+        let canary = self.secret(app, profile, "cookies");
+        self.write(format!("{dir}/Cookies"), profiles::chromium_cookies(&canary)?)?;
+        let canary = self.secret(app, profile, "local-storage");
+        let log = profiles::leveldb_log(b"_https://corp.example\0\x01token", canary.as_bytes());
+        self.write(format!("{dir}/Local Storage/leveldb/000003.log"), log)?;
+        self.write(format!("{dir}/Local Storage/leveldb/CURRENT"), "MANIFEST-000001\n")?;
+        let canary = self.secret(app, profile, "open-tabs");
+        self.write(format!("{dir}/Sessions/Session_13400000000000000"), profiles::snss(&canary))?;
+        self.keep(&format!("{dir}/Preferences"), profiles::preferences(), "kept-preference")?;
+        self.keep(&format!("{dir}/Bookmarks"), profiles::bookmarks(), "kept-bookmark")
+    }
+
+    /// A Firefox profile below `root`, signed in, with things to be kept.
+    ///
+    /// # Errors
+    /// It could not be written.
+    pub fn firefox(&mut self, root: &str, profile: &str) -> Result<()> {
+        self.write(format!("{root}/profiles.ini"), profiles::profiles_ini(profile, true))?;
+        self.firefox_profile(&format!("{root}/{profile}"))
+    }
+
+    /// The directory of a Firefox profile alone.
+    ///
+    /// # Errors
+    /// It could not be written.
+    pub fn firefox_profile(&mut self, dir: &str) -> Result<()> {
+        let profile = dir.rsplit('/').next().unwrap_or_default().to_owned();
+        let canary = self.secret("firefox", profile.clone(), "cookies");
+        self.write(format!("{dir}/cookies.sqlite"), profiles::firefox_cookies(&canary)?)?;
+        let canary = self.secret("firefox", profile.clone(), "open-tabs");
+        self.write(format!("{dir}/sessionstore.jsonlz4"), profiles::session_store(&canary))?;
+        let canary = self.secret("firefox", profile, "site-storage");
+        let site = format!("{dir}/storage/default/https+++corp.example");
+        self.write(format!("{site}/ls/data.sqlite"), profiles::firefox_storage(&canary)?)?;
+        self.write(format!("{site}/.metadata-v2"), [0; 16])?;
+        self.keep(&format!("{dir}/prefs.js"), profiles::prefs_js(), "kept-preference")?;
+        self.keep(&format!("{dir}/places.sqlite"), profiles::places()?, "kept-bookmark")
+    }
+
+    /// Starts a program of the person's and waits for the line by which it says that it is ready.
+    ///
+    /// # Errors
+    /// It ended before.
+    pub fn start(&mut self, command: &mut Command) -> Result<u32> {
+        let name = format!("trap-{}", self.running.len());
+        let (started, _ready) = Started::announce(&name, command, &self.person.log(&name))?;
+        let id = started.id();
+        self.running.push(started);
+        Ok(id)
+    }
+
+    /// Something brings `path` back: the truth is looked for after it had time to.
+    pub fn expect_back(&mut self, path: PathBuf) {
+        self.comes_back = Some(path);
+    }
+
+    /// Mounts a fresh file system in memory on `path`.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn mount_memory(&mut self, path: &Path, bytes: u64) -> Result<()> {
+        let options = std::ffi::CString::new(format!("size={bytes},mode=700"))?;
+        mount("tmpfs", path, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, options.as_c_str())?;
+        self.undo.push(Undo::Unmount(path.to_owned()));
+        self.own(path, 0o700)
+    }
+
+    /// Binds `from` onto `path`.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn bind(&mut self, from: &Path, path: &Path, read_only: bool) -> Result<()> {
+        mount_bind(from, path)?;
+        self.undo.push(Undo::Unmount(path.to_owned()));
+        if read_only {
+            mount_remount(path, MountFlags::BIND | MountFlags::RDONLY, c"")?;
+        }
+        Ok(())
+    }
+
+    /// Sets a file's immutable (`i`) or append-only (`a`) flag.
+    ///
+    /// # Errors
+    /// The file system has none.
+    pub fn flag(&mut self, path: &Path, flag: char) -> Result<()> {
+        process::output(Command::new("chattr").arg(format!("+{flag}")).arg(path))?;
+        self.undo.push(Undo::Unflag { path: path.to_owned(), flag });
+        Ok(())
+    }
+
+    /// Where which secret can be read, by anyone but root in its own quarantine.
+    ///
+    /// # Errors
+    /// The home could not be searched.
+    pub fn truth(&self) -> Result<Vec<Found>> {
+        if let Some(path) = &self.comes_back {
+            let back = || Ok(path.symlink_metadata().is_ok().then_some(()));
+            if waiting::until("the return of a store", COMEBACK, back).is_err() {
+                eprintln!("   nothing came back within {} ms", COMEBACK.as_millis());
+            }
+        }
+        let canaries: Vec<&str> = self.secrets.iter().map(|it| it.canary.as_str()).collect();
+        let mut found = residue::in_tree(&self.person.home, &canaries)?;
+        for place in &self.outside {
+            found.extend(residue::in_tree(place, &canaries)?);
+        }
+        found.extend(residue::in_open_files(self.person.uid, self.ground.mark(), &canaries)?);
+        Ok(found)
+    }
+
+    /// What had to stay and did not, relative to the home.
+    #[must_use]
+    pub fn lost(&self) -> Vec<String> {
+        let is_lost = |kept: &&Keepsake| {
+            let bytes = std::fs::read(&kept.path).unwrap_or_default();
+            !bytes.windows(kept.marker.len()).any(|part| part == kept.marker)
+        };
+        let shown = |path: &Path| {
+            let place = path.strip_prefix(&self.person.home).unwrap_or(path);
+            String::from_utf8_lossy(place.as_os_str().as_bytes()).into_owned()
+        };
+        self.keepsakes.iter().filter(is_lost).map(|kept| shown(&kept.path)).collect()
+    }
+
+    /// Every secret must be there before anything is done, or a trap proves nothing.
+    ///
+    /// # Errors
+    /// One cannot be found, or something that is to be kept is not there.
+    pub fn control(&self) -> Result<()> {
+        let found = self.truth()?;
+        for (index, secret) in self.secrets.iter().enumerate() {
+            let there = found.iter().any(|found| found.secret == index);
+            ensure!(there, "the secret of {} {} was never there", secret.app, secret.store);
+        }
+        let lost = self.lost();
+        ensure!(!self.secrets.is_empty() && lost.is_empty(), "not prepared: {lost:?}");
+        Ok(())
+    }
+
+    /// Ends what the trap started and undoes what it did to the home.
+    ///
+    /// # Errors
+    /// Something could not be undone.
+    pub fn end(mut self) -> Result<()> {
+        self.tear_down()
+    }
+
+    fn tear_down(&mut self) -> Result<()> {
+        self.running.clear();
+        process::sweep(self.ground.mark(), None)?;
+        while let Some(undo) = self.undo.pop() {
+            match undo {
+                Undo::Unmount(path) => unmount(&path, UnmountFlags::DETACH)
+                    .with_context(|| format!("unmounting {}", path.display()))?,
+                // It may have been taken away, which is what was to be found out.
+                Undo::Unflag { path, flag } => {
+                    let _gone = process::output(
+                        Command::new("chattr").arg(format!("-{flag}")).arg(&path),
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn make_dirs(&self, path: &Path) -> Result<()> {
+        if path.is_dir() {
+            return Ok(());
+        }
+        self.make_dirs(path.parent().context("no directory above")?)?;
+        std::fs::create_dir(path).with_context(|| path.display().to_string())?;
+        self.own(path, 0o700)
+    }
+}
+
+impl Drop for Scene<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.tear_down() {
+            eprintln!("clearing up after {}: {error:#}", self.person.home.display());
+        }
+    }
+}
