@@ -1,1 +1,0 @@
-//! The device policy: TOML in, Policy out.
