@@ -1,9 +1,14 @@
 //! The fakes keep the contracts that the adapters keep.
 
+#![expect(clippy::unwrap_used, reason = "a test that fails says where")]
+
 use std::cell::Cell;
 
+use exeunt_catalogue::{Base, Edit};
+
 use exeunt_engine::ports::{
-    Identity, Journal, JournalRecord, Keychains, Locker, ProcessId, Processes as _,
+    Files as _, FilesError, Identity, Journal, JournalRecord, Keychains, Locker, Name, ProcessId,
+    Processes as _,
 };
 use exeunt_testkit::contract::{files, journal, keychains, locker, processes};
 use exeunt_testkit::{FakeFiles, FakeJournal, FakeKeychains, FakeLocker, FakeProcesses};
@@ -37,6 +42,67 @@ impl files::FilesRig for Files {
 #[test]
 fn fake_files_keep_the_contract() {
     files::all(|| Files(FakeFiles::new()));
+}
+
+fn name(text: &str) -> Name {
+    Name::new(text.as_bytes()).unwrap()
+}
+
+/// What erasing and quarantining `x` of the home answers.
+fn answers(fake: &FakeFiles) -> (Result<u64, FilesError>, Result<(), FilesError>) {
+    let home = fake.base(Base::Home).unwrap().unwrap();
+    let x = fake.look(&home, &name("x")).unwrap().unwrap();
+    let quarantine = fake.open_quarantine(&home, "txn").unwrap();
+    let moved = fake.quarantine(&home, &x, &quarantine, &name("0"));
+    (fake.erase(&home, &x), moved)
+}
+
+#[test]
+fn faults_of_fake_files_show_as_on_a_real_disk() {
+    let refused = |result: &FilesError| matches!(result, FilesError::Os { .. });
+    for fake in [
+        FakeFiles::new().file("x", b"").refuse("x"),
+        FakeFiles::new().file("x", b"").immutable("x"),
+    ] {
+        let (erased, moved) = answers(&fake);
+        assert!(refused(&erased.unwrap_err()) && refused(&moved.unwrap_err()));
+        assert!(fake.exists("x"));
+    }
+    let (erased, moved) = answers(&FakeFiles::new().dir("x").mount("x"));
+    assert!(matches!(erased, Err(FilesError::OtherMount)));
+    assert!(matches!(moved, Err(FilesError::OtherMount)));
+    let fake = FakeFiles::new().file("x", b"").quarantine_on_another_mount();
+    let (erased, moved) = answers(&fake);
+    assert!(matches!((erased, moved), (Ok(1), Err(FilesError::OtherMount))));
+    let fake = FakeFiles::new().file("x", b"old").swap_before_change("x", b"new");
+    let (_, moved) = answers(&fake);
+    assert!(matches!(moved, Err(FilesError::IdentityChanged)));
+    assert_eq!(fake.content("x"), Some(b"new".to_vec()));
+    let fake = FakeFiles::new().without_quarantine();
+    let home = fake.base(Base::Home).unwrap().unwrap();
+    assert!(fake.open_quarantine(&home, "txn").is_err());
+}
+
+#[test]
+fn a_refused_name_inside_a_tree_stays_and_the_rest_goes() {
+    let fake = FakeFiles::new().file("x/a", b"").file("x/sub/held", b"h").refuse("held");
+    let home = fake.base(Base::Home).unwrap().unwrap();
+    let x = fake.look(&home, &name("x")).unwrap().unwrap();
+    assert!(fake.erase(&home, &x).is_err());
+    assert!(fake.exists("x/sub/held") && !fake.exists("x/a"));
+}
+
+#[test]
+fn rows_of_a_fake_database_go_once_and_its_holder_is_found() {
+    let fake = FakeFiles::new().file_with_rows("db", 3).hold(7, "db");
+    let home = fake.base(Base::Home).unwrap().unwrap();
+    let rows = Edit::Sqlite { table: "t".to_owned(), key_column: None, key_like: Vec::new() };
+    let db = fake.look(&home, &name("db")).unwrap().unwrap();
+    let processes = FakeProcesses::new().holding(&fake);
+    assert_eq!(processes.holders(&[db.identity]).unwrap()[0].process, FakeProcesses::id(7));
+    assert_eq!(fake.edit(&home, &db, &rows).unwrap(), 3);
+    let db = fake.look(&home, &name("db")).unwrap().unwrap();
+    assert_eq!(fake.count_matches(&home, &db, &rows).unwrap(), 0);
 }
 
 struct Processes {

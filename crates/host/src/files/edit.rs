@@ -12,6 +12,7 @@ mod yaml;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 use exeunt_catalogue::Edit;
 use exeunt_engine::ports::{Entry, FileKind, FilesError, Name};
@@ -19,7 +20,7 @@ use rustix::fs::{Mode, OFlags, RenameFlags, fchmod, fsync};
 use rustix::io::write;
 
 use super::linux::read_file;
-use super::quarantine::{check_unchanged, move_entry, sync};
+use super::quarantine::{check_unchanged, make_private_dir, move_entry, sync};
 use super::{beneath, erase};
 use crate::users::Account;
 
@@ -232,15 +233,25 @@ fn token() -> Result<String, FilesError> {
     Ok(format!("{:016x}", u64::from_ne_bytes(bytes)))
 }
 
-/// A private directory in memory where there is one, else on disk, for a database's copy.
-fn scratch() -> Result<(std::path::PathBuf, OwnedFd, Name, OwnedFd), FilesError> {
-    let memory = std::path::PathBuf::from("/dev/shm");
-    let place = if memory.is_dir() { memory } else { std::env::temp_dir() };
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let parent = rustix::fs::open(&place, flags, Mode::empty())
-        .map_err(|errno| beneath::os("open", errno))?;
-    let (name, dir) =
-        super::quarantine::make_private_dir(&parent, &format!("exeunt-{}", token()?))?;
-    let path = place.join(name.to_shown());
-    Ok((path, parent, name, dir))
+/// A private directory for a database's copy.
+struct Scratch {
+    path: PathBuf,
+    parent: OwnedFd,
+    name: Name,
+    dir: OwnedFd,
+}
+
+impl Scratch {
+    /// Makes one in memory where there is room for that, else on disk.
+    fn make() -> Result<Self, FilesError> {
+        Self::make_in(Path::new("/dev/shm")).or_else(|_| Self::make_in(&std::env::temp_dir()))
+    }
+
+    fn make_in(place: &Path) -> Result<Self, FilesError> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let parent = rustix::fs::open(place, flags, Mode::empty())
+            .map_err(|errno| beneath::os("open", errno))?;
+        let (name, dir) = make_private_dir(&parent, &format!("exeunt-{}", token()?))?;
+        Ok(Self { path: place.join(name.to_shown()), parent, name, dir })
+    }
 }

@@ -123,18 +123,31 @@ impl LinuxFiles {
     }
 
     /// Quarantines that an earlier run left behind, for example in a power cut, in the places where
-    /// [`Files::open_quarantine`] makes them and the home itself.
+    /// [`Files::open_quarantine`] makes them.
     ///
     /// # Errors
     /// [`FilesError::Os`] when the home cannot be listed.
     pub fn leftover_quarantines(&self) -> Result<Vec<Quarantine>, FilesError> {
         let mut left = quarantine::leftovers(&self.home)?;
-        for path in &self.quarantines {
+        for path in self.quarantine_places() {
             if let Ok(dir) = quarantine::open_candidate(path) {
                 left.append(&mut quarantine::leftovers(&dir)?);
             }
         }
+        // A base may be the outermost directory of a mount of its own.
+        for base in [Base::Config, Base::Cache, Base::Data, Base::State, Base::Runtime] {
+            if let Ok(Some(dir)) = self.base(base) {
+                left.append(&mut quarantine::leftovers(&dir)?);
+            }
+        }
         Ok(left)
+    }
+
+    /// Where a quarantine may be made outside the home: what the caller offered, and for root the
+    /// directory that the home lies in, which the account cannot rename anything in.
+    fn quarantine_places(&self) -> impl Iterator<Item = &Path> {
+        let beside = self.real_path.parent().filter(|_| geteuid().is_root());
+        self.quarantines.iter().map(PathBuf::as_path).chain(beside)
     }
 
     /// Reads as the owner. What the owner's own permissions withhold is read with ours: on held
@@ -248,12 +261,15 @@ impl Files for LinuxFiles {
 
     fn open_quarantine(&self, near: &Dir, order: &str) -> Result<Quarantine, FilesError> {
         let mount = beneath::stat_handle(near)?.stx_mnt_id;
-        for path in &self.quarantines {
-            match quarantine::open_candidate(path) {
-                Ok(dir) if beneath::stat_handle(&dir)?.stx_mnt_id == mount => {
-                    return quarantine::make(dir, order, mount);
+        for path in self.quarantine_places() {
+            let made = quarantine::open_candidate(path).and_then(|dir| {
+                if beneath::stat_handle(&dir)?.stx_mnt_id != mount {
+                    return Err(FilesError::OtherMount);
                 }
-                Ok(_) => {}
+                quarantine::make(dir, order, mount)
+            });
+            match made {
+                Ok(made) => return Ok(made),
                 Err(error) => tracing::debug!(%error, "a quarantine place was passed over"),
             }
         }

@@ -2,12 +2,13 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{chown, symlink};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::time::Instant;
 
 use exeunt_catalogue::Base;
 use exeunt_engine::ports::{FileKind, Files, FilesError, Name};
 use exeunt_host::files::{Bases, LinuxFiles};
+use exeunt_host::users::Account;
 use exeunt_testkit::contract::files::{FilesRig, all};
 
 use crate::homes::{Home, is_root, name};
@@ -154,7 +155,6 @@ fn makes_a_quarantine_where_only_we_can_reach_it_and_finds_one_left_behind() {
     let files = open(&candidates);
     let quarantine = files.open_quarantine(&home.enter("d"), "order-1").unwrap();
     let place = state.path().join(".exeunt-quarantine-order-1");
-    use std::os::unix::fs::PermissionsExt;
     assert_eq!(std::fs::metadata(&place).unwrap().permissions().mode() & 0o777, 0o700);
     let dir = home.enter("d");
     files.quarantine(&dir, &home.entry(&dir, b"x"), &quarantine, &name("0")).unwrap();
@@ -171,10 +171,36 @@ fn makes_a_quarantine_where_only_we_can_reach_it_and_finds_one_left_behind() {
 }
 
 #[test]
+fn root_quarantines_beside_the_home_where_the_account_can_rename_nothing() {
+    if !is_root("a directory that only root can write to") {
+        return;
+    }
+    let homes = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(homes.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let home = homes.path().join("throwaway");
+    std::fs::create_dir_all(home.join("d")).unwrap();
+    let owner = Account { home: home.clone(), ..Home::of_stranger().owner().clone() };
+    for place in [&home, &home.join("d")] {
+        chown(place, Some(owner.uid), Some(owner.gid)).unwrap();
+    }
+    let files = LinuxFiles::open(&home, &owner, Bases::default(), &[]).unwrap();
+    let dir = files.base(Base::Home).unwrap().unwrap();
+    let quarantine = files.open_quarantine(&dir, "x").unwrap();
+    let beside = homes.path().join(".exeunt-quarantine-x");
+    assert!(beside.is_dir());
+    let entry = files.look(&dir, &name("d")).unwrap().unwrap();
+    files.quarantine(&dir, &entry, &quarantine, &name("0")).unwrap();
+    drop(quarantine);
+    let left = files.leftover_quarantines().unwrap();
+    assert_eq!(left.len(), 1);
+    files.empty_quarantine(&left[0]).unwrap();
+    assert!(!beside.exists() && !home.join("d").exists());
+}
+
+#[test]
 fn refuses_a_quarantine_place_that_others_can_write_to() {
     let home = Home::own();
     let shared = tempfile::tempdir().unwrap();
-    use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(shared.path(), PermissionsExt::from_mode(0o777)).unwrap();
     let candidates = [shared.path().to_owned()];
     let files = LinuxFiles::open(home.root(), home.owner(), Bases::default(), &candidates).unwrap();

@@ -2,12 +2,13 @@
 //!
 //! It refuses to open the database where it lies, and to run anything that the database brings.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, params_from_iter};
 
-use super::{Cut, CutError, scratch};
+use super::{Cut, CutError, Scratch};
 use crate::files::erase;
 
 /// Which rows go.
@@ -28,21 +29,19 @@ pub(super) fn cut(
     journal: Option<&[u8]>,
     rows: &Rows<'_>,
 ) -> Result<Cut, CutError> {
-    let (path, parent, name, dir) =
-        scratch().map_err(|error| CutError::Scratch(std::io::Error::other(error)))?;
-    let result = cut_copy(&path, main, log, journal, rows);
+    let unusable = |error| CutError::Scratch(std::io::Error::other(error));
+    let scratch = Scratch::make().map_err(unusable)?;
+    let result = cut_copy(&scratch.path, main, log, journal, rows);
     // The copy is ours alone: whatever it holds goes.
     let owner = crate::users::Account {
         uid: rustix::process::geteuid().as_raw(),
         gid: rustix::process::getegid().as_raw(),
         name: String::new(),
-        home: path,
+        home: scratch.path.clone(),
     };
-    let swept = erase::contents(&dir, &owner, &std::collections::BTreeSet::new())
-        .and_then(|_| erase::remove_dir(&parent, &name));
-    if let Err(error) = swept {
-        return Err(CutError::Scratch(std::io::Error::other(error)));
-    }
+    erase::contents(&scratch.dir, &owner, &BTreeSet::new())
+        .and_then(|_| erase::remove_dir(&scratch.parent, &scratch.name))
+        .map_err(unusable)?;
     result
 }
 
