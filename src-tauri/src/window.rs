@@ -7,6 +7,7 @@ use std::io::{BufRead, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
 use anyhow::Context as _;
@@ -35,11 +36,13 @@ pub(crate) fn run(start: Start, listen: bool) -> anyhow::Result<()> {
             close_window
         ])
         .setup(move |app| {
-            let handle = app.handle().clone();
+            let (views, shown) = channel();
             let link = Link::open(Sockets::here(), start, move |view| {
-                // An emit fails only when the window is going away.
-                let _ = handle.emit_to(LABEL, "view", view);
+                // A send fails only when the window is going away.
+                let _ = views.send(view);
             });
+            let handle = app.handle().clone();
+            thread::spawn(move || show(&handle, &shown));
             app.manage(Arc::clone(&link));
             let window = open(app.handle())?;
             if listen {
@@ -61,6 +64,15 @@ fn open(app: &AppHandle) -> tauri::Result<WebviewWindow> {
             url.scheme() == "tauri" || url.host_str() == Some("localhost")
         })
         .build()
+}
+
+/// Hands views to the page in their order, on a thread that holds nothing the page's own commands
+/// could wait for.
+fn show(app: &AppHandle, views: &Receiver<View>) {
+    for view in views {
+        // An emit fails only when the window is going away.
+        let _ = app.emit_to(LABEL, "view", view);
+    }
 }
 
 /// Brings the window forward for each line of standard input; ends with it.

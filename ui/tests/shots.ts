@@ -33,10 +33,11 @@ for (const [look, options] of Object.entries(LOOKS)) {
           await page.clock.runFor(3000);
         }
         const file = `${OUT}${look}-${name}${step && step !== name ? `-${step}` : ""}.png`;
-        await page.screenshot({ path: file, fullPage: look === "zoom" });
+        await page.mouse.move(0, 0);
+        await page.screenshot({ path: file, fullPage: look === "zoom", animations: "disabled" });
         if (name === "partial") {
           await page.getByTestId("open-receipt").click();
-          await page.screenshot({ path: `${OUT}${look}-receipt.png`, fullPage: look === "zoom" });
+          await page.screenshot({ path: `${OUT}${look}-receipt.png`, fullPage: look === "zoom", animations: "disabled" });
         }
       }
       await theatre.clear();

@@ -98,6 +98,16 @@ describe("preview", () => {
     expect(await id(page, "confirm").innerText()).toBe("End 7 sessions and lock");
   });
 
+  test("leaves the focus where the person put it when news comes", async () => {
+    const page = await theatre.show(views.status);
+    await id(page, "primary-button").click();
+    await page.keyboard.press("Tab");
+    const focus = await focused(page);
+    expect(focus).not.toBe("cancel");
+    await page.evaluate((view) => window.stage.show({ ...view, now_ms: view.now_ms + 2000 }), views.status as View);
+    expect(await focused(page)).toBe(focus);
+  });
+
   test("cannot be confirmed before the plan is there", async () => {
     const page = await theatre.show(views.preview_asking);
     await id(page, "primary-button").click();

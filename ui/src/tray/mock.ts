@@ -42,7 +42,7 @@ const receipt: Receipt = {
     { step: "journal", took_ms: 2.1, problem: null },
     { step: "lock", took_ms: 64, problem: null },
     { step: "quarantine", took_ms: 9.4, problem: null },
-    { step: "check", took_ms: 31.7, problem: null },
+    { step: "survey-again", took_ms: 31.7, problem: null },
   ],
   not_covered: [],
   remarks: [],
@@ -154,7 +154,7 @@ export const views = {
     targets: [
       HUB,
       GRID,
-      { ...HERE, outcome: "contained", detail: { kind: "step", step: "check" }, took_ms: null },
+      { ...HERE, outcome: "contained", detail: { kind: "step", step: "survey-again" }, took_ms: null },
       { ...LAPTOP, outcome: "delivered", detail: { kind: "none" }, took_ms: null },
       { ...LAPTOP, name: "Entra ID", kind: "provider", outcome: "requested", detail: { kind: "none" }, took_ms: null },
       OPEN,
