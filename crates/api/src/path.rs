@@ -40,12 +40,6 @@ pub const RECEIPTS: &str = "/v1/receipts";
 pub const AUDIT: &str = "/v1/audit";
 /// The audit log's verification.
 pub const AUDIT_VERIFY: &str = "/v1/audit/verify";
-/// One check.
-pub const CHECK: &str = "/v1/check";
-/// The revocation state as a whole.
-pub const CHECK_SNAPSHOT: &str = "/v1/check/snapshot";
-/// The revocation state's changes, by long poll.
-pub const CHECK_DELTAS: &str = "/v1/check/deltas";
 
 /// The state of `txn`, for an operator.
 #[must_use]

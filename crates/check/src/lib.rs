@@ -4,6 +4,7 @@
 
 pub mod key;
 pub mod state;
+pub mod wire;
 
 pub use key::{Keyed, SessionKey, SubjectHash};
 pub use state::{Batch, BatchError, Delta, Refusal, RevocationState, Watermark};

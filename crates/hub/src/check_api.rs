@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use exeunt_api::{CheckQuery, DeltasQuery, DeltasResponse, SnapshotResponse};
+use exeunt_check::wire::{CheckQuery, DeltasQuery, DeltasResponse, SnapshotResponse};
 use exeunt_check::{SessionKey, SubjectHash};
 use exeunt_domain::SessionId;
 use exeunt_domain::session::SessionHash;

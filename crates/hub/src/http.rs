@@ -15,6 +15,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use exeunt_api::{ErrorBody, SetErrorBody, path};
+use exeunt_check::wire;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -37,11 +38,11 @@ pub fn router(hub: Arc<Hub>) -> Router {
         .route(path::EVENTS, post(receiver::push))
         .route(path::DEVICE_SESSIONS, get(registry::device_sessions))
         .route(&txn(path::DEVICE_TXN, ""), get(revoke::device_txn))
-        .route(path::SESSIONS, post(registry::register).get(registry::list))
-        .route(&format!("{}/{{session}}", path::SESSIONS), delete(registry::end))
-        .route(path::CHECK, get(check_api::check))
-        .route(path::CHECK_SNAPSHOT, get(check_api::snapshot))
-        .route(path::CHECK_DELTAS, get(check_api::deltas))
+        .route(wire::SESSIONS, post(registry::register).get(registry::list))
+        .route(&format!("{}/{{session}}", wire::SESSIONS), delete(registry::end))
+        .route(wire::CHECK, get(check_api::check))
+        .route(wire::SNAPSHOT, get(check_api::snapshot))
+        .route(wire::DELTAS, get(check_api::deltas))
         .route(path::DEVICE_TOKENS, post(admin::device_token))
         .route(path::ADMIN_TOKENS, post(admin::admin_token))
         .route(path::DEVICES, get(admin::devices))

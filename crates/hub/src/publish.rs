@@ -5,7 +5,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, PoisonError, RwLock};
 
-use exeunt_api::WireDelta;
+use exeunt_check::wire::WireDelta;
 use exeunt_check::{Batch, Delta, RevocationState};
 use exeunt_domain::{DeviceId, Txn};
 use tokio::sync::{broadcast, watch};

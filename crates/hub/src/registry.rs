@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use exeunt_api::{HubSession, SessionList, SessionRequest, SessionResponse, VERSION};
+use exeunt_api::{HubSession, SessionList, VERSION};
+use exeunt_check::wire::{SessionRequest, SessionResponse};
 use exeunt_domain::session::SessionHash;
 use exeunt_domain::{SessionId, Subject, Timestamp};
 use serde::Deserialize;

@@ -115,9 +115,9 @@ async fn acknowledge(
         refused: refused.collect(),
     };
     let heard = hub.sequencer.enqueue(Command::Ack(ack)).await?;
-    // What this process sent is remembered here until it is durable; anything else, such as an
-    // acknowledgement from before a restart, only the record can tell.
-    if !known {
+    // What this process sent is remembered here until it is durable. Anything else, such as an
+    // acknowledgement from before a restart, only the record can tell; and a refusal is noted.
+    if !known || !request.set_errs.is_empty() {
         heard.await.map_err(|_| crate::sequencer::Unavailable::Stopped)??.reply?;
     }
     Ok(())

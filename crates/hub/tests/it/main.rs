@@ -3,6 +3,16 @@
 //! It refuses to sleep where an answer can be awaited.
 
 #[cfg(test)]
+mod check;
+#[cfg(test)]
+mod deliver;
+#[cfg(test)]
+mod record;
+#[cfg(test)]
+mod refuse;
+#[cfg(test)]
 mod rig;
+#[cfg(test)]
+mod sign_out;
 #[cfg(test)]
 mod story;

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use exeunt_api::{
-    DeviceTokenResponse, Progress, ServiceResponse, SessionEstablished, SessionResponse,
-    SignOutRequested, SignOutResponse, TokenResponse, TxnState, path,
+    DeviceTokenResponse, Progress, ServiceResponse, SessionEstablished, SignOutRequested,
+    SignOutResponse, TokenResponse, TxnState, path,
 };
+use exeunt_check::wire::{self, SessionResponse};
 use exeunt_domain::order::{
     Authority, ENROL_EVENT, ENROLLED_EVENT, ORDER_EVENT, PROGRESS_EVENT, RECEIPT_EVENT,
     SESSION_ESTABLISHED_EVENT, SIGN_OUT_REQUESTED_EVENT,
@@ -130,11 +131,10 @@ impl Rig {
     pub(crate) async fn service(&self, aud: &str) -> Service {
         let body = json!({ "name": aud, "aud": aud });
         let minted: ServiceResponse = self.post(path::SERVICES, &self.admin, &body).await.read();
-        let form = [("grant_type", "client_credentials")];
-        let ask = self.http.post(self.url(path::TOKEN)).form(&form);
-        let ask = ask.basic_auth(&minted.client_id, Some(&minted.client_secret));
-        let token: TokenResponse = answer(ask).await.read();
-        Service { id: minted.client_id, secret: minted.client_secret, token: token.access_token }
+        let ServiceResponse { client_id: id, client_secret: secret, .. } = minted;
+        let mut service = Service { id, secret, token: String::new() };
+        service.token = service.log_in(self).await;
+        service
     }
 
     /// Rows of the audit whose action is `action`.
@@ -161,6 +161,13 @@ pub(crate) struct Service {
 }
 
 impl Service {
+    pub(crate) async fn log_in(&self, rig: &Rig) -> String {
+        let form = [("grant_type", "client_credentials")];
+        let ask = rig.http.post(rig.url(path::TOKEN)).form(&form);
+        let ask = ask.basic_auth(&self.id, Some(&self.secret));
+        answer(ask).await.read::<TokenResponse>().access_token
+    }
+
     pub(crate) async fn register(&self, rig: &Rig, subject: &str, session: &str) -> u64 {
         self.try_register(rig, subject, session, now()).await.read::<SessionResponse>().seq
     }
@@ -190,8 +197,14 @@ impl Service {
         rig.get(&path, &self.token).await.status
     }
 
+    pub(crate) async fn end(&self, rig: &Rig, session: &str) {
+        let path = rig.url(&format!("{}/{session}", wire::SESSIONS));
+        let ended = answer(rig.http.delete(path).bearer_auth(&self.token)).await;
+        assert_eq!(ended.status, 204);
+    }
+
     pub(crate) async fn deltas(&self, rig: &Rig, after: u64, wait: u64) -> Answer {
-        rig.get(&format!("{}?after={after}&wait={wait}", path::CHECK_DELTAS), &self.token).await
+        rig.get(&format!("{}?after={after}&wait={wait}", wire::DELTAS), &self.token).await
     }
 }
 
