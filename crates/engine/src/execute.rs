@@ -119,13 +119,14 @@ impl<F: Files> Run<'_, '_, F> {
         done: &mut Done<F::Quarantine>,
     ) {
         let keep = self.keep();
-        done.frozen = self.freeze(&keep);
+        let still;
+        (done.frozen, still) = self.freeze(&keep);
         std::thread::scope(|scope| {
             let keychain = (!items.is_empty()).then(|| {
                 let run = Run { host: self.host, recorder: self.recorder, order: self.order };
                 scope.spawn(move || run.clear_items(items))
             });
-            self.fence(stores, &keep, done);
+            self.fence(stores, &keep, still, done);
             if let Some(keychain) = keychain {
                 match keychain.join() {
                     Ok(errors) => done.item_errors = errors,
@@ -137,20 +138,28 @@ impl<F: Files> Run<'_, '_, F> {
         self.recorder.reached(Outcome::Contained);
     }
 
-    /// Ends the holders and renames the stores away. After this nothing surveyed is in reach.
+    /// Renames the stores away and ends their holders. Where every process stands frozen, renaming
+    /// comes first: nobody can write, and after it nothing surveyed is in reach.
     fn fence(
         &self,
         stores: &[Store<F::Dir>],
         keep: &BTreeSet<ProcessId>,
+        still: bool,
         done: &mut Done<F::Quarantine>,
     ) {
         done.identities.extend(self.identify(stores));
+        if still {
+            self.quarantine(stores, done);
+            self.recorder.reached(Outcome::Fenced);
+        }
         let ended = self.end_holders(&done.identities, keep, &mut done.remarks);
-        self.quarantine(stores, done);
-        let fenced = JournalRecord::Fenced { at_ms: self.recorder.ms() };
-        self.recorder.reached(Outcome::Fenced);
         done.alive.extend(self.await_gone(&ended));
         done.frozen.retain(|process| !ended.contains(process));
+        if !still {
+            self.quarantine(stores, done);
+            self.recorder.reached(Outcome::Fenced);
+        }
+        let fenced = JournalRecord::Fenced { at_ms: self.recorder.ms() };
         if let Err(error) = self.host.journal.record(&fenced) {
             done.remarks.push(error.to_string());
         }
@@ -159,7 +168,7 @@ impl<F: Files> Run<'_, '_, F> {
     /// Contains stores that appeared after the survey: the same, without the freeze.
     pub(crate) fn contain_again(&self, stores: &[Store<F::Dir>], done: &mut Done<F::Quarantine>) {
         let keep = self.keep();
-        self.fence(stores, &keep, done);
+        self.fence(stores, &keep, false, done);
         self.finish(stores, done);
     }
 
@@ -178,8 +187,9 @@ impl<F: Files> Run<'_, '_, F> {
         })
     }
 
-    /// Stops every process of the account that is not kept; lists again until none is new.
-    fn freeze(&self, keep: &BTreeSet<ProcessId>) -> Vec<ProcessId> {
+    /// Stops every process of the account that is not kept; lists again until none is new. Says
+    /// whether all of them stand.
+    fn freeze(&self, keep: &BTreeSet<ProcessId>) -> (Vec<ProcessId>, bool) {
         self.recorder.step("freeze", |errors| {
             let mut frozen: BTreeSet<ProcessId> = BTreeSet::new();
             for _ in 0..FREEZE_ROUNDS {
@@ -204,7 +214,11 @@ impl<F: Files> Run<'_, '_, F> {
                     frozen.insert(process);
                 }
             }
-            frozen.into_iter().collect()
+            let stands = |process| matches!(self.host.processes.is_frozen(process), Ok(true));
+            let running: Vec<_> = frozen.iter().filter(|process| !stands(process)).collect();
+            errors.extend(running.iter().map(|process| format!("pid {} runs on", process.pid)));
+            let still = running.is_empty();
+            (frozen.into_iter().collect(), still)
         })
     }
 
