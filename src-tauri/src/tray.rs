@@ -198,3 +198,39 @@ fn spawn(screen: &str) -> anyhow::Result<Child> {
         .spawn()
         .context("the window could not be started")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::fixtures::{TXN, status};
+
+    #[test]
+    fn says_who_is_inside_and_how_far_the_button_reaches() {
+        let look = look(&Ok(status()));
+        assert_eq!(look.mark, Mark::Normal);
+        assert_eq!(look.line, "alice@corp.example is signed in here");
+        assert_eq!(look.button, "Sign out everywhere…");
+    }
+
+    #[test]
+    fn without_a_hub_the_button_promises_this_device_only() {
+        let mut alone = status();
+        alone.hub = None;
+        assert_eq!(look(&Ok(alone)).button, "Sign out here…");
+    }
+
+    #[test]
+    fn a_close_under_way_and_an_empty_console_have_their_own_shapes() {
+        let mut closing = status();
+        closing.running = Some(TXN.parse().unwrap());
+        assert_eq!(look(&Ok(closing)).mark, Mark::Closing);
+        let mut empty = status();
+        empty.sessions.clear();
+        assert_eq!(look(&Ok(empty)).mark, Mark::Closed);
+    }
+
+    #[test]
+    fn a_warden_that_does_not_answer_is_unknown_and_never_closed() {
+        assert_eq!(look(&Err(AskError::Mismatch)).mark, Mark::Unknown);
+    }
+}
