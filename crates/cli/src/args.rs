@@ -167,8 +167,9 @@ pub(crate) struct Everywhere {
 
 #[derive(Debug, Args)]
 pub(crate) struct Lock {
-    #[command(flatten)]
-    pub(crate) home: Home,
+    /// Lock a session of this home by running `exeunt-warden once`. Never your own home.
+    #[arg(long, value_name = "DIR", requires = "session")]
+    pub(crate) home: Option<PathBuf>,
     /// With --home, the session to lock, such as `:0`.
     #[arg(long, value_name = "ID", requires = "home")]
     pub(crate) session: Option<String>,

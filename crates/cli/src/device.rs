@@ -104,7 +104,7 @@ fn status_words(status: &WardenStatus, link: Option<&HubLink>) -> String {
 /// `exeunt survey`.
 pub(crate) fn survey(out: Out, typed: &args::HomeOnly) -> Result<u8, Fault> {
     if let Some(home) = &typed.home.home {
-        return once(home, &["--survey"], out.json);
+        return once(out, home, &["--survey"]);
     }
     let answer = ask(WardenRequest::Survey)?;
     let WardenAnswer::Survey { stores } = answer else { return Err(not_that(answer)) };
@@ -121,7 +121,7 @@ pub(crate) fn survey(out: Out, typed: &args::HomeOnly) -> Result<u8, Fault> {
 /// `exeunt preview`.
 pub(crate) fn preview(out: Out, typed: &args::Preview) -> Result<u8, Fault> {
     if let Some(home) = &typed.home.home {
-        return once(home, &["--preview", "--tier", typed.tier.as_str()], out.json);
+        return once(out, home, &["--preview", "--tier", typed.tier.as_str()]);
     }
     let preview = ask_preview(typed.tier)?;
     out.answer(serde_json::to_value(&preview)?, || preview_words(&preview))?;
@@ -170,7 +170,7 @@ pub(crate) fn close(out: Out, typed: &args::Close) -> Result<u8, Fault> {
 fn close_home(out: Out, home: &std::path::Path, typed: &args::Close) -> Result<u8, Fault> {
     if !typed.yes.yes {
         must_ask(out)?;
-        once(home, &["--preview", "--tier", typed.tier.as_str()], false)?;
+        once(out, home, &["--preview", "--tier", typed.tier.as_str()])?;
         ask_yes(out, "Close this home?")?;
     }
     let mut arguments = vec!["--tier", typed.tier.as_str()];
@@ -178,7 +178,7 @@ fn close_home(out: Out, home: &std::path::Path, typed: &args::Close) -> Result<u
     for (flag, value) in named {
         arguments.extend(value.iter().flat_map(|value| [flag, value.as_str()]));
     }
-    once(home, &arguments, out.json)
+    once(out, home, &arguments)
 }
 
 /// `exeunt everywhere`.
@@ -224,10 +224,10 @@ fn elsewhere(closed: &Closed) -> Outcome {
 
 /// `exeunt lock`.
 pub(crate) fn lock(out: Out, typed: &args::Lock) -> Result<u8, Fault> {
-    if let Some(home) = &typed.home.home {
+    if let Some(home) = &typed.home {
         let mut arguments = vec!["--tier", "lock"];
         arguments.extend(typed.session.iter().flat_map(|id| ["--session", id.as_str()]));
-        return once(home, &arguments, out.json);
+        return once(out, home, &arguments);
     }
     let answer = ask(WardenRequest::Lock)?;
     let WardenAnswer::Locked { lock } = answer else { return Err(not_that(answer)) };

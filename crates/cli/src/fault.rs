@@ -58,6 +58,11 @@ impl Fault {
         self
     }
 
+    /// With an exit code of its own.
+    pub(crate) fn exiting(self, exit: u8) -> Self {
+        Self { exit, ..self }
+    }
+
     /// The process's exit code.
     pub(crate) fn exit(&self) -> u8 {
         self.exit

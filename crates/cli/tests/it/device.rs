@@ -13,7 +13,7 @@ use exeunt_ssf::{EnrolToken, SigningKey};
 
 use crate::offline::receipt;
 use crate::schema::check;
-use crate::stage::Stage;
+use crate::stage::{Ran, Stage};
 
 fn store(verdict: Option<Verdict>) -> StoreReport {
     StoreReport {
@@ -319,20 +319,42 @@ fn doctor_names_a_next_step_for_everything_that_is_missing() {
     assert!(["warden", "enrolment", "session", "agent", "hub"].into_iter().all(is_ok), "{found}");
 }
 
+/// A copy of the program, so that the warden beside it is the test's: `script` for a shell.
+///
+/// Another process writes both: a file that this one had open for writing could still be so in a
+/// child of another test, and would then not be executable.
+fn beside(script: &str) -> (Stage, std::path::PathBuf) {
+    let stage = Stage::empty();
+    let text = stage.file("script", &format!("#!/bin/sh\n{script}\n"));
+    for (from, to) in [(text.as_str(), "exeunt-warden"), (env!("CARGO_BIN_EXE_exeunt"), "exeunt")] {
+        let mut install = std::process::Command::new("install");
+        let done = install.args(["-m", "755", from]).arg(stage.dir.path().join(to)).status();
+        assert!(done.unwrap().success());
+    }
+    let program = stage.dir.path().join("exeunt");
+    (stage, program)
+}
+
 #[test]
 fn home_runs_the_warden_s_once_and_passes_its_output_and_exit_code_through() {
-    use std::os::unix::fs::PermissionsExt as _;
-    let stage = Stage::empty();
-    let script = stage.file("exeunt-warden", "#!/bin/sh\necho \"$@\"\nexit 3\n");
-    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
-    // A copy of the program, so that the warden beside it is the test's.
-    let program = stage.dir.path().join("exeunt");
-    std::fs::copy(env!("CARGO_BIN_EXE_exeunt"), &program).unwrap();
-    let output = std::process::Command::new(program)
-        .args(["close", "--home", "/tmp/alice", "--yes", "--reason", "x", "--json"])
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(3));
-    let words = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(words.trim(), "once --home /tmp/alice --tier sign-out --reason x --json");
+    let (_stage, program) = beside("echo \"$@\"\nexit 3");
+    for json in [&["--json"][..], &[]] {
+        let arguments = ["close", "--home", "/tmp/alice", "--yes", "--reason", "x"];
+        let ran = std::process::Command::new(&program).args(arguments).args(json).output();
+        let ran = Ran::of(&ran.unwrap());
+        assert_eq!(ran.code, 3);
+        let asked = format!("once --home /tmp/alice --tier sign-out --reason x {}", json.concat());
+        assert_eq!(ran.out.trim(), asked.trim());
+    }
+}
+
+#[test]
+fn a_warden_that_ends_without_json_is_a_json_error_with_its_words_and_exit_code() {
+    let (_stage, program) = beside("echo 'exeunt-warden: that is your own home' >&2\nexit 1");
+    let arguments = ["survey", "--home", "/tmp/alice", "--json"];
+    let ran = Ran::of(&std::process::Command::new(&program).args(arguments).output().unwrap());
+    assert_eq!(ran.code, 1);
+    let error = ran.json();
+    check("error", &error);
+    assert_eq!(error["error"]["message"], "that is your own home");
 }
