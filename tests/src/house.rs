@@ -23,8 +23,17 @@ use crate::waiting;
 pub use admin::Admin;
 pub use programs::Programs;
 
-/// The subject of every session in the house.
+/// The subject of every session in a house with [`Subjects::Alice`].
 pub const SUBJECT: &str = "alice";
+
+/// Whose a console session is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subjects {
+    /// [`SUBJECT`]'s, whatever the account: for one person alone.
+    Alice,
+    /// The account's own name's.
+    PerAccount,
+}
 
 const START_LIMIT: Duration = Duration::from_secs(20);
 const END_LIMIT: Duration = Duration::from_secs(10);
@@ -57,7 +66,7 @@ impl House {
     ///
     /// # Errors
     /// A program is missing or ended early; the message has its log.
-    pub fn open(ground: Ground) -> Result<Self> {
+    pub fn open(ground: Ground, subjects: Subjects) -> Result<Self> {
         let programs = Programs::install(&ground)?;
         let mode = if is_root() { Mode::Installed } else { Mode::User };
         let alice = ground.person("alice")?;
@@ -72,7 +81,11 @@ impl House {
         let warden_state = ground.dir("warden", 0o700)?;
         let settings = ground.path().join("warden.toml");
         let agent_name = &agent_user.name;
-        let text = format!("subject_fixed = \"{SUBJECT}\"\nagent_user = \"{agent_name}\"\n");
+        let subject = match subjects {
+            Subjects::Alice => format!("subject_fixed = \"{SUBJECT}\"\n"),
+            Subjects::PerAccount => "subject = \"{user}\"\n".to_owned(),
+        };
+        let text = format!("{subject}agent_user = \"{agent_name}\"\n");
         std::fs::write(&settings, text)?;
         let hub_port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
         let mut house = Self {
@@ -101,10 +114,37 @@ impl House {
     /// # Errors
     /// The hub gave no token or the device did not take it.
     pub fn enrol(&self, name: &str) -> Result<()> {
-        let token = self.admin()?.device_token(name)?;
+        let said =
+            process::output(self.operator()?.args(["device", "token", "--json", "--name", name]))?;
+        let token: serde_json::Value = serde_json::from_str(&said)?;
+        let token = token["token"].as_str().context("no token")?;
         let mut enrol = self.command(&self.programs.cli);
-        enrol.args(["enroll", "--token", &token]);
+        enrol.args(["enroll", "--token", token]);
         process::output(&mut enrol).map(drop)
+    }
+
+    /// `exeunt admin`, with an operator's token.
+    ///
+    /// # Errors
+    /// The hub's first token cannot be read.
+    pub fn operator(&self) -> Result<Command> {
+        let mut command = self.command(&self.programs.cli);
+        command.arg("admin").env("EXEUNT_ADMIN_TOKEN", self.admin_token()?);
+        Ok(command)
+    }
+
+    /// `exeunt`, typed by `person`.
+    #[must_use]
+    pub fn typed_by(&self, person: &Person, arguments: &[&str]) -> Command {
+        let mut command = person.command(&self.programs.cli);
+        command.args(arguments).env("EXEUNT_RUNTIME_DIR", &self.runtime);
+        command
+    }
+
+    /// The user that the agent runs as.
+    #[must_use]
+    pub fn agent_user(&self) -> &Person {
+        &self.agent_user
     }
 
     /// A command given by whoever runs this, for the sockets of this house.
@@ -133,10 +173,13 @@ impl House {
     /// # Errors
     /// The hub's first token cannot be read.
     pub fn admin(&self) -> Result<Admin> {
-        let token = self.hub_data().join("admin-token");
-        let token = std::fs::read_to_string(&token)
-            .with_context(|| format!("reading {}", token.display()))?;
-        Admin::new(&self.hub_url(), token.trim())
+        Admin::new(&self.hub_url(), &self.admin_token()?)
+    }
+
+    fn admin_token(&self) -> Result<String> {
+        let path = self.hub_data().join("admin-token");
+        let token = std::fs::read_to_string(&path);
+        Ok(token.with_context(|| format!("reading {}", path.display()))?.trim().to_owned())
     }
 
     /// Starts the hub, on the port that it had before.
@@ -147,6 +190,8 @@ impl House {
         let mut hub = self.hub_user.command(&self.programs.hub);
         hub.args(["serve", "--data"]).arg(self.hub_data());
         hub.args(["--listen", &format!("127.0.0.1:{}", self.hub_port)]);
+        // Tests and benches order more often than a person would.
+        hub.args(["--orders-per-hour", "10000"]);
         let hub = Started::start("exeunt-hub", &mut hub, &self.log("hub"))?;
         let port = self.hub_port;
         self.hub = Some(ready("the hub", hub, || {

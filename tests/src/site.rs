@@ -13,10 +13,12 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use exeunt_domain::SessionKind;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-pub use gate::{Gate, Registration};
+pub use gate::Gate;
+use gate::{Announced, Watch};
 
 /// The cookie that outlives the browser.
 pub const PERSISTENT_COOKIE: &str = "sid";
@@ -115,13 +117,15 @@ impl Site {
             .with_context(|| format!("listening on {}", options.listen))?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let shared = Arc::new(Shared::new(options));
         let (stop, stopped) = oneshot::channel::<()>();
-        let routes = pages::routes(Arc::clone(&shared));
+        let (opened, opening) = std::sync::mpsc::channel();
         let thread = std::thread::Builder::new().name("site".into()).spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async move {
+                let shared = Arc::new(Shared::open(options).await?);
+                let routes = pages::routes(Arc::clone(&shared));
                 let listener = tokio::net::TcpListener::from_std(listener)?;
+                opened.send(shared).context("nobody wants the site any more")?;
                 tokio::select! {
                     served = axum::serve(listener, routes) => served?,
                     _ = stopped => {}
@@ -129,7 +133,14 @@ impl Site {
                 Ok(())
             })
         })?;
-        Ok(Self { address, shared, stop: Some(stop), thread: Some(thread) })
+        match opening.recv() {
+            Ok(shared) => Ok(Self { address, shared, stop: Some(stop), thread: Some(thread) }),
+            // It went away without opening, and knows why.
+            Err(_closed) => match thread.join() {
+                Ok(Err(error)) => Err(error),
+                Ok(Ok(())) | Err(_) => bail!("the site did not open"),
+            },
+        }
     }
 
     /// Where it listens.
@@ -200,7 +211,7 @@ struct Shared {
     user: String,
     password: String,
     api_key: Option<String>,
-    gate: Gate,
+    watch: Watch,
     state: Mutex<State>,
     reported: Condvar,
 }
@@ -226,9 +237,29 @@ struct Session {
 }
 
 impl Shared {
-    fn new(options: Options) -> Self {
+    async fn open(options: Options) -> Result<Self> {
         let Options { user, password, api_key, gate, listen: _ } = options;
-        Self { user, password, api_key, gate, state: Mutex::default(), reported: Condvar::new() }
+        let watch = Watch::open(&gate).await?;
+        let (state, reported) = Default::default();
+        let shared = Self { user, password, api_key, watch, state, reported };
+        if let Some(key) = &shared.api_key {
+            shared.begin(key.clone(), SessionKind::ApiKey, "API key").await?;
+        }
+        Ok(shared)
+    }
+
+    /// Begins a session, if the hub lets it.
+    async fn begin(&self, id: String, kind: SessionKind, client: &str) -> Result<()> {
+        let announced = Announced {
+            account: self.user.clone(),
+            id: id.clone(),
+            kind,
+            label: client.to_owned(),
+        };
+        let seq = self.watch.register(&announced).await?;
+        let session = Session { id: id.clone(), client: client.to_owned(), seq };
+        self.state().sessions.insert(id, session);
+        Ok(())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::browser::{Browser, Kind};
 use crate::desktop::{Desktop, Screen};
-use crate::house::{Admin, House, SUBJECT};
+use crate::house::{Admin, House, SUBJECT, Subjects};
 use crate::keyring::{KEPT, Keyring, TOKENS};
 use crate::people::Ground;
 use crate::planted::Planted;
@@ -76,7 +76,7 @@ struct Scene {
 impl Scene {
     fn set(telling: &Telling) -> Result<Self> {
         say("Starting a hub, a warden and an agent in a throwaway directory");
-        let house = House::open(Ground::named()?)?;
+        let house = House::open(Ground::named()?, Subjects::Alice)?;
         let alice = house.alice.clone();
         say(&format!("alice is the user {} with a home of her own", alice.name));
         let desktop = Desktop::start(&alice, telling.screen)?;
@@ -171,7 +171,9 @@ impl Scene {
         waiting::until("the hub's knowledge of four sessions", WINDOW_LIMIT, || {
             seen = self.admin.sessions(SUBJECT)?.sessions;
             let count = |kind| seen.iter().filter(|session| session.kind == kind).count();
-            let all = count(SessionKind::Console) == 1;
+            let all = count(SessionKind::Web) == 2
+                && count(SessionKind::Console) == 1
+                && count(SessionKind::ApiKey) == 1;
             Ok(all.then_some(()))
         })
         .with_context(|| format!("the hub knows {seen:?}"))
@@ -263,12 +265,16 @@ struct Held {
 }
 
 fn open_site(house: &House, admin: &Admin) -> Result<Site> {
-    let _ = (house, admin);
+    let service = admin.service("The relying service", "site")?;
     Site::start(Options {
         user: SUBJECT.to_owned(),
         password: "correct horse battery staple".to_owned(),
-        api_key: None,
-        gate: Gate::Open,
+        api_key: Some(format!("key-{CANARY}")),
+        gate: Gate::Hub {
+            url: house.hub_url(),
+            client_id: service.client_id,
+            client_secret: service.client_secret,
+        },
         listen: ([127, 0, 0, 1], 0).into(),
     })
 }

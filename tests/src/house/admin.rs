@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use exeunt_api::{
-    AuditEntry, AuditVerdict, DeviceList, DeviceTokenRequest, DeviceTokenResponse, ReceiptRecord,
-    ServiceRequest, ServiceResponse, SessionList, SignOutRequest, SignOutResponse, TxnState, path,
+    AuditEntry, AuditVerdict, DeviceList, ReceiptRecord, ServiceRequest, ServiceResponse,
+    SessionList, SignOutRequest, SignOutResponse, TxnState, path,
 };
-use exeunt_domain::{DeviceId, Txn};
+use exeunt_domain::Txn;
 use reqwest::blocking::{Client, RequestBuilder};
 use serde::de::DeserializeOwned;
 
@@ -33,26 +33,10 @@ impl Admin {
         Ok(Self { client, url: url.to_owned(), token: token.to_owned() })
     }
 
-    /// The token itself, for the environment of `exeunt admin`.
-    #[must_use]
-    pub fn token(&self) -> &str {
-        &self.token
-    }
-
-    /// A one-time enrolment token.
-    ///
-    /// # Errors
-    /// The hub refused or did not answer; so for every other call.
-    pub fn device_token(&self, name: &str) -> Result<String> {
-        let request = DeviceTokenRequest { name: Some(DeviceId::parse(name)?), ttl_s: None };
-        let answer: DeviceTokenResponse = self.post(path::DEVICE_TOKENS, &request)?;
-        Ok(answer.token)
-    }
-
     /// Credentials for a relying service.
     ///
     /// # Errors
-    /// As above.
+    /// The hub refused or did not answer; so for every other call.
     pub fn service(&self, name: &str, aud: &str) -> Result<ServiceResponse> {
         let request = ServiceRequest { name: name.to_owned(), aud: aud.to_owned() };
         self.post(path::SERVICES, &request)

@@ -13,10 +13,11 @@ use axum::response::{AppendHeaders, IntoResponse, Response};
 use axum::routing::{get, post};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use exeunt_domain::SessionKind;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{PERSISTENT_COOKIE, Registration, Report, SESSION_COOKIE, Session, Shared};
+use super::{PERSISTENT_COOKIE, Report, SESSION_COOKIE, Shared};
 
 const PAGE: &str = include_str!("page.html");
 /// How long a page waits for the extension of the rig.
@@ -80,14 +81,9 @@ async fn login(State(site): State<Arc<Shared>>, Json(given): Json<Credentials>) 
     let Some(id) = secret() else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
-    let announced =
-        Registration { account: given.user, id: id.clone(), label: given.client.clone() };
-    let seq = match site.gate.register(&announced).await {
-        Ok(seq) => seq,
-        Err(error) => return (StatusCode::FORBIDDEN, format!("{error:#}\n")).into_response(),
-    };
-    let session = Session { id: id.clone(), client: given.client, seq };
-    site.state().sessions.insert(id.clone(), session);
+    if let Err(error) = site.begin(id.clone(), SessionKind::Web, &given.client).await {
+        return (StatusCode::FORBIDDEN, format!("{error:#}\n")).into_response();
+    }
     let lasting = format!("{PERSISTENT_COOKIE}={id}; HttpOnly; SameSite=Lax; Max-Age=2592000");
     let passing = format!("{SESSION_COOKIE}={id}; HttpOnly; SameSite=Lax");
     (StatusCode::OK, AppendHeaders([(SET_COOKIE, lasting), (SET_COOKIE, passing)])).into_response()
@@ -133,7 +129,7 @@ async fn report(
 impl Shared {
     fn admits(&self, id: &str) -> bool {
         let session = self.state().sessions.get(id).cloned();
-        session.is_some_and(|session| self.gate.admits(&self.user, &session.id, session.seq))
+        session.is_some_and(|session| self.watch.admits(&self.user, &session.id, session.seq))
     }
 }
 
