@@ -10,7 +10,7 @@ use exeunt_domain::receipt::{Before, LockReport, NotCovered};
 use exeunt_domain::{StepReport, StoreReport, Tier, Timestamp, Verdict};
 
 use crate::execute::{Done, Execution, Run};
-use crate::ports::{Files, Host, KeychainError, KeychainItem, LockState};
+use crate::ports::{Files, Holder, Host, KeychainError, KeychainItem, LockState};
 use crate::record::Recorder;
 use crate::survey::{Item, Store, Survey};
 
@@ -74,6 +74,7 @@ impl<F: Files> Execution<F> {
             steps,
             quarantines,
             identities,
+            holders,
             frozen,
             alive,
             item_errors,
@@ -83,7 +84,7 @@ impl<F: Files> Execution<F> {
         let run = Run { host, recorder: &recorder, order: armed.demand.txn.as_str() };
         let mut look = Look { run: &run, catalogue, tier: armed.plan.tier, appeared: Vec::new() };
         let mut done =
-            Done { quarantines, identities, alive, item_errors, remarks, frozen: vec![] };
+            Done { quarantines, identities, holders, alive, item_errors, remarks, frozen: vec![] };
         let not_covered = armed.plan.cannot();
         look.contain_appeared("survey-again", &armed.plan.stores, &mut done);
         run.thaw(&frozen);
@@ -196,14 +197,10 @@ impl<F: Files> Look<'_, '_, F> {
         rows
     }
 
-    /// How many processes still hold one of the stores' files.
-    fn held(&self, done: &Done<F::Quarantine>) -> Result<usize, String> {
-        self.run
-            .host
-            .processes
-            .holders(&done.identities)
-            .map(|holders| holders.len())
-            .map_err(|error| error.to_string())
+    /// Who still holds one of the stores' files.
+    fn held(&self, done: &Done<F::Quarantine>) -> Result<Vec<Holder>, String> {
+        let files: Vec<_> = done.identities.iter().map(|(_, file)| *file).collect();
+        self.run.host.processes.holders(&files).map_err(|error| error.to_string())
     }
 
     fn judge_items(&self, items: &[Item], done: &Done<F::Quarantine>) -> Vec<StoreReport> {
@@ -225,7 +222,7 @@ impl<F: Files> Look<'_, '_, F> {
 /// What the last look knows about files.
 struct LastLook<'a, F: Files> {
     left: &'a [Store<F::Dir>],
-    held: Result<usize, String>,
+    held: Result<Vec<Holder>, String>,
     stuck: bool,
     isolated: bool,
     done: &'a Done<F::Quarantine>,
@@ -251,15 +248,17 @@ impl<F: Files> LastLook<'_, F> {
             let why = "was a symbolic link: the link is gone, what it led to was not touched";
             return (Verdict::Residual, Some(format!("{} {why}", link.place())));
         }
-        if let Some(alive) = self.done.alive.first() {
-            return (Verdict::Unknown, Some(format!("pid {} did not end", alive.pid)));
+        if let Some(pid) = self.would_not_end(store) {
+            return (Verdict::Unknown, Some(format!("pid {pid} held it and did not end")));
         }
         match &self.held {
             Err(why) => return (Verdict::Unknown, Some(format!("who holds it is unknown: {why}"))),
-            Ok(held) if *held > 0 => {
-                return (Verdict::Residual, Some("a process still holds a store open".into()));
+            Ok(holders) => {
+                if let Some(holder) = holders.iter().find(|holder| self.is_of(store, holder)) {
+                    let pid = holder.process.pid;
+                    return (Verdict::Residual, Some(format!("pid {pid} still holds it open")));
+                }
             }
-            Ok(_) => {}
         }
         if self.stuck && store.action == Action::Remove {
             return if self.isolated {
@@ -269,6 +268,20 @@ impl<F: Files> LastLook<'_, F> {
             };
         }
         (Verdict::Gone, None)
+    }
+}
+
+impl<F: Files> LastLook<'_, F> {
+    /// The pid of a process that held this very store and is still alive after it was ended.
+    fn would_not_end(&self, store: &Store<F::Dir>) -> Option<u32> {
+        let held = self.done.holders.iter().filter(|holder| self.is_of(store, holder));
+        let mut pids = held.map(|holder| &holder.process);
+        pids.find(|process| self.done.alive.contains(process)).map(|process| process.pid)
+    }
+
+    fn is_of(&self, store: &Store<F::Dir>, holder: &Holder) -> bool {
+        let row = store.row();
+        self.done.identities.iter().any(|(of, file)| *file == holder.identity && *of == row)
     }
 }
 

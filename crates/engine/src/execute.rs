@@ -11,11 +11,11 @@ use exeunt_domain::{Outcome, StepReport, Tier};
 use crate::bounds::Target;
 use crate::plan::ArmedPlan;
 use crate::ports::{
-    Entry, Files, FilesError, Host, Identity, JournalRecord, KeychainError, Name, Process,
+    Entry, Files, FilesError, Holder, Host, Identity, JournalRecord, KeychainError, Name, Process,
     ProcessId,
 };
 use crate::record::Recorder;
-use crate::survey::{Item, Store};
+use crate::survey::{Item, Row, Store};
 
 /// How long the ended processes get to be gone.
 const GONE_WITHIN: Duration = Duration::from_secs(2);
@@ -29,8 +29,10 @@ pub struct Execution<F: Files> {
     pub(crate) armed: ArmedPlan<F::Dir>,
     pub(crate) steps: Vec<StepReport>,
     pub(crate) quarantines: Vec<F::Quarantine>,
-    /// Which files the stores were, for finding who still holds one.
-    pub(crate) identities: Vec<Identity>,
+    /// Which files each store was, for finding who still holds it.
+    pub(crate) identities: Vec<(Row, Identity)>,
+    /// Who held what when holders were ended.
+    pub(crate) holders: Vec<Holder>,
     /// Frozen and not ended: to be thawed once the stores are out of reach.
     pub(crate) frozen: Vec<ProcessId>,
     /// Ended, and still alive when the wait was over.
@@ -64,6 +66,7 @@ impl<D: Clone + Send + Sync> ArmedPlan<D> {
             armed: self,
             quarantines: done.quarantines,
             identities: done.identities,
+            holders: done.holders,
             frozen: done.frozen,
             alive: done.alive,
             item_errors: done.item_errors,
@@ -75,7 +78,8 @@ impl<D: Clone + Send + Sync> ArmedPlan<D> {
 /// What one pass of containment leaves behind.
 pub(crate) struct Done<Q> {
     pub(crate) quarantines: Vec<Q>,
-    pub(crate) identities: Vec<Identity>,
+    pub(crate) identities: Vec<(Row, Identity)>,
+    pub(crate) holders: Vec<Holder>,
     pub(crate) frozen: Vec<ProcessId>,
     pub(crate) alive: Vec<ProcessId>,
     pub(crate) item_errors: Vec<(Item, KeychainError)>,
@@ -87,6 +91,7 @@ impl<Q> Default for Done<Q> {
         Self {
             quarantines: Vec::new(),
             identities: Vec::new(),
+            holders: Vec::new(),
             frozen: Vec::new(),
             alive: Vec::new(),
             item_errors: Vec::new(),
@@ -152,7 +157,7 @@ impl<F: Files> Run<'_, '_, F> {
             self.quarantine(stores, done);
             self.recorder.reached(Outcome::Fenced);
         }
-        let ended = self.end_holders(&done.identities, keep, &mut done.remarks);
+        let ended = self.end_holders(keep, done);
         done.alive.extend(self.await_gone(&ended));
         done.frozen.retain(|process| !ended.contains(process));
         if !still {
@@ -235,20 +240,19 @@ impl<F: Files> Run<'_, '_, F> {
     }
 
     /// Which files the stores are, by inode.
-    fn identify(&self, stores: &[Store<F::Dir>]) -> Vec<Identity> {
+    fn identify(&self, stores: &[Store<F::Dir>]) -> Vec<(Row, Identity)> {
         self.recorder.step("identify", |errors| {
             let mut all = Vec::new();
-            for target in stores.iter().flat_map(|store| &store.targets) {
-                all.push(target.entry().identity);
+            for (store, target) in stores.iter().flat_map(|s| s.targets.iter().map(move |t| (s, t)))
+            {
+                all.push((store.row(), target.entry().identity));
                 let (dir, entry) = (target.dir(), target.entry());
                 match self.host.files.identities(dir, entry, IDENTITIES_PER_TARGET) {
-                    Ok(identities) => all.extend(identities),
+                    Ok(found) => all.extend(found.into_iter().map(|it| (store.row(), it))),
                     Err(FilesError::NotFound) => {}
                     Err(error) => errors.push(format!("{}: {error}", target.place())),
                 }
             }
-            all.sort_unstable();
-            all.dedup();
             all
         })
     }
@@ -256,22 +260,24 @@ impl<F: Files> Run<'_, '_, F> {
     /// Ends who holds a store, and what belongs to them: descendants from the same program.
     fn end_holders(
         &self,
-        identities: &[Identity],
         keep: &BTreeSet<ProcessId>,
-        remarks: &mut Vec<String>,
+        done: &mut Done<F::Quarantine>,
     ) -> Vec<ProcessId> {
         self.recorder.step("end", |errors| {
-            let holders = self.host.processes.holders(identities).unwrap_or_else(|error| {
+            let files: Vec<Identity> = done.identities.iter().map(|(_, file)| *file).collect();
+            let holders = self.host.processes.holders(&files).unwrap_or_else(|error| {
                 errors.push(error.to_string());
                 Vec::new()
             });
             let listed = self.host.processes.list().unwrap_or_default();
-            let held: BTreeSet<ProcessId> = holders.into_iter().map(|h| h.process).collect();
+            let held: BTreeSet<ProcessId> = holders.iter().map(|h| h.process.clone()).collect();
+            done.holders.extend(holders);
             let family = with_descendants(&held, &listed);
             let (spared, ended): (Vec<_>, Vec<_>) =
                 family.into_iter().partition(|process| keep.contains(process));
             for process in spared.iter().filter(|process| held.contains(*process)) {
-                remarks.push(format!("pid {} holds a store and is on the keep-list", process.pid));
+                let remark = format!("pid {} holds a store and is on the keep-list", process.pid);
+                done.remarks.push(remark);
             }
             for process in &ended {
                 if let Err(error) = self.host.processes.end(process) {

@@ -2,6 +2,8 @@
 //!
 //! It refuses to leave out what it could not enter: that becomes a refusal with a reason.
 
+use std::sync::Arc;
+
 use exeunt_catalogue::{
     Action, App, AppId, Catalogue, Edit, Glob, KeyringRule, KeyringStore, Platform, StoreId,
     StoreRule, Within,
@@ -62,7 +64,14 @@ pub struct Refusal {
     pub why: String,
 }
 
+/// Which row of a receipt a store is: app, profile and rule.
+pub(crate) type Row = Arc<(AppId, String, StoreId)>;
+
 impl<D> Store<D> {
+    pub(crate) fn row(&self) -> Row {
+        Arc::new((self.app.clone(), self.profile.clone(), self.rule.clone()))
+    }
+
     /// Same app, profile and rule: the same row of a receipt.
     pub(crate) fn is_row_of(&self, other: &Self) -> bool {
         self.app == other.app && self.profile == other.profile && self.rule == other.rule

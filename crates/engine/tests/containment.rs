@@ -252,6 +252,18 @@ fn a_kept_process_that_holds_a_store_leaves_it_residual() {
 }
 
 #[test]
+fn only_the_store_that_is_held_open_suffers_from_its_holder() {
+    let files = home().hold(7, COOKIES);
+    let rig = Rig {
+        processes: FakeProcesses::new().process(7, "/usr/bin/stuck").stubborn(7).holding(&files),
+        ..Rig::over(files)
+    };
+    let body = rig.contain();
+    assert_eq!(row(&body, "chromium", "cookies").verdict, Some(Verdict::Unknown));
+    assert_eq!(row(&body, "aws", "sso-cache").verdict, Some(Verdict::Gone));
+}
+
+#[test]
 fn keyring_items_go_and_a_locked_one_is_refused() {
     let gh: &[(&str, &str)] = &[("service", "gh:github.com"), ("username", "alice")];
     let open = Rig { keychains: FakeKeychains::new().item("gh", gh), ..Rig::over(home()) };
