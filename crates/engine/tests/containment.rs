@@ -1,5 +1,7 @@
 //! Containment end to end over fakes: every trap must show in the receipt.
 
+#![expect(clippy::unwrap_used, reason = "what several tests share may fail as loudly as they do")]
+
 use exeunt_catalogue::Catalogue;
 use exeunt_domain::order::{Demand, RECEIPT_EVENT};
 use exeunt_domain::receipt::{Before, LockReport, Mode, ReceiptBody};

@@ -1,6 +1,8 @@
 //! The serving warden as its peers see it: a real process, a throwaway home, a hub played by the
 //! test.
 
+#![expect(clippy::unwrap_used, reason = "what several tests share may fail as loudly as they do")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
