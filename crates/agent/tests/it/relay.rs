@@ -201,3 +201,23 @@ async fn the_link_tells_a_hub_that_answers_from_one_that_does_not() {
     assert_eq!(link.hub, Some(stage.hub.url()));
     assert!(link.answered.is_some());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_a_stranger_s_version_and_an_oversized_frame_are_refused_by_name() {
+    let stage = Stage::enrolled().await;
+    let order = r#"{"v":1,"request":{"ask":"close","tier":"sign-out","surface":"cli"}}"#;
+    let newer = r#"{"v":2,"request":{"ask":"status"}}"#;
+    for (text, code) in [(order, "invalid_request"), (newer, "unsupported_version")] {
+        let answer = stage.send_agent(&frame(text)).await;
+        let Some(AgentAnswer::Failed(failure)) = answer else { panic!("{answer:?}") };
+        assert_eq!(failure.code, code, "{text}");
+    }
+    let answer = stage.send_agent(&u32::MAX.to_be_bytes()).await;
+    let Some(AgentAnswer::Failed(failure)) = answer else { panic!("{answer:?}") };
+    assert_eq!(failure.code, "invalid_request");
+}
+
+fn frame(text: &str) -> Vec<u8> {
+    let length = u32::try_from(text.len()).unwrap();
+    [&length.to_be_bytes(), text.as_bytes()].concat()
+}

@@ -3,6 +3,9 @@
 mod hub;
 mod warden;
 
+use std::io::Write as _;
+use std::os::unix::net::UnixStream;
+
 use exeunt_agent::Settings;
 use exeunt_agent::state::{Enrolment, StateDir};
 use exeunt_domain::{DeviceId, Jti, Proof, SessionId, Subject, Timestamp};
@@ -62,6 +65,20 @@ impl Stage {
         )]
         std::fs::remove_file(&self.settings.agent_socket).unwrap();
         self.agent = start(&self.settings);
+    }
+
+    /// Sends bytes as they are and reads one answer, if there is one.
+    pub(crate) async fn send_agent(&self, bytes: &[u8]) -> Option<AgentAnswer> {
+        self.ask_agent(AgentRequest::Status).await;
+        let socket = self.dir.path().join("agent.sock");
+        let bytes = bytes.to_owned();
+        tokio::task::spawn_blocking(move || {
+            let mut stream = UnixStream::connect(socket).unwrap();
+            stream.write_all(&bytes).unwrap();
+            exeunt_ipc::read_frame(&mut stream).ok()
+        })
+        .await
+        .unwrap()
     }
 
     pub(crate) async fn ask_agent(&self, request: AgentRequest) -> AgentAnswer {
