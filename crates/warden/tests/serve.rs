@@ -1,6 +1,7 @@
 //! The serving warden as its peers see it: a real process, a throwaway home, a hub played by the
 //! test.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "any other answer ends the test")]
 #![expect(clippy::unwrap_used, reason = "what several tests share may fail as loudly as they do")]
 
 use std::path::{Path, PathBuf};
