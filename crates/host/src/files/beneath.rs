@@ -4,7 +4,6 @@
 //! and no magic links, and one name at a time elsewhere.
 
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 
 use exeunt_engine::ports::{Entry, FileKind, FilesError, Identity, Name};
@@ -134,8 +133,8 @@ pub(super) fn look(dir: impl AsFd, name: &Name) -> Result<Option<Entry>, FilesEr
 pub(super) fn names(dir: impl AsFd) -> Result<Vec<(Name, bool)>, FilesError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let listing = openat(dir, c".", flags, Mode::empty()).map_err(|errno| os("openat", errno))?;
-    let mut buffer = vec![MaybeUninit::<u8>::uninit(); LISTING_BUFFER];
-    let mut records = RawDir::new(&listing, &mut buffer);
+    let mut buffer = Vec::with_capacity(LISTING_BUFFER);
+    let mut records = RawDir::new(&listing, buffer.spare_capacity_mut());
     let mut names = Vec::new();
     while let Some(record) = records.next() {
         let record = record.map_err(|errno| os("getdents64", errno))?;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use exeunt_engine::ports::{LockError, LockState, Locker, ProcessId, Processes};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use x11rb::connection::Connection;
-use x11rb::errors::ReplyError;
+use x11rb::errors::{ConnectionError, ReplyError};
 use x11rb::protocol::res::{ClientIdMask, ClientIdSpec, ConnectionExt as _};
 use x11rb::protocol::xproto::{
     ChangeWindowAttributesAux, ConnectionExt as _, EventMask, GrabMode, GrabStatus, MapState,
@@ -18,7 +18,8 @@ use x11rb::protocol::xproto::{
 };
 use x11rb::rust_connection::RustConnection;
 
-use super::{DesktopSession, LockProgram, display, start};
+use super::display::{self, DisplayError};
+use super::{DesktopSession, LockProgram, start};
 use crate::bounded;
 use crate::process::{KeepList, LinuxProcesses, is_trusted_program};
 
@@ -92,7 +93,7 @@ impl Locker for X11Locker {
                 Ok(connected) => connected,
                 Err(error) => return not_proved(error),
             };
-            look(&session, &connection, screen)
+            look(&session, &connection, screen).unwrap_or_else(not_proved)
         });
         seen.unwrap_or_else(|| not_proved("the X server did not answer in time"))
     }
@@ -101,9 +102,23 @@ impl Locker for X11Locker {
         let session = self.session.clone();
         let seen = bounded::run(deadline.saturating_add(LOOK_LIMIT), move |hangup| {
             let until = Instant::now() + deadline;
-            match display::connect(&session, hangup) {
-                Ok((connection, screen)) => watch(&session, &connection, screen, until),
-                Err(error) => not_proved(error),
+            loop {
+                let lost = match display::connect(&session, hangup) {
+                    Ok((connection, screen)) => match watch(&session, &connection, screen, until) {
+                        Ok(state) => return state,
+                        Err(error) => error.to_string(),
+                    },
+                    Err(DisplayError::Server(error)) => error.to_string(),
+                    Err(error @ (DisplayError::NoDisplay | DisplayError::Io(_))) => {
+                        return not_proved(error);
+                    }
+                };
+                // A server that starts over ends its connections. Nothing tells when it is back.
+                let left = until.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return not_proved(lost);
+                }
+                std::thread::sleep(left.min(LOOK_AGAIN));
             }
         });
         seen.unwrap_or_else(|| not_proved("the X server did not answer in time"))
@@ -116,62 +131,59 @@ fn watch(
     connection: &RustConnection,
     screen: usize,
     until: Instant,
-) -> LockState {
+) -> Result<LockState, ReplyError> {
     let wanted = EventMask::SUBSTRUCTURE_NOTIFY | EventMask::FOCUS_CHANGE;
     let aux = ChangeWindowAttributesAux::new().event_mask(wanted);
-    let Some(root) = root(connection, screen) else { return not_proved("no such screen") };
-    if let Err(error) = connection.change_window_attributes(root.window, &aux) {
-        return not_proved(error);
-    }
+    let Some(root) = root(connection, screen) else { return Ok(not_proved("no such screen")) };
+    connection.change_window_attributes(root.window, &aux)?;
     loop {
-        let state = look(session, connection, screen);
+        let state = look(session, connection, screen)?;
         let left = until.saturating_duration_since(Instant::now());
         if matches!(state, LockState::Locked { .. }) || left.is_zero() {
-            return state;
+            return Ok(state);
         }
-        if let Err(why) = await_event(connection, left.min(LOOK_AGAIN)) {
-            return not_proved(why);
-        }
+        await_event(connection, left.min(LOOK_AGAIN))?;
     }
 }
 
-fn await_event(connection: &RustConnection, limit: Duration) -> Result<(), String> {
-    let drain = || -> Result<bool, String> {
-        let mut any = false;
-        while connection.poll_for_event().map_err(|e| e.to_string())?.is_some() {
-            any = true;
+/// Waits for an event, at most `limit`, and takes all that have come.
+fn await_event(connection: &RustConnection, limit: Duration) -> Result<(), ConnectionError> {
+    let mut any = false;
+    while connection.poll_for_event()?.is_some() {
+        any = true;
+    }
+    let timeout = Timespec::try_from(limit).unwrap_or_default();
+    if !any {
+        let mut fds = [PollFd::new(connection.stream(), PollFlags::IN)];
+        match poll(&mut fds, Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(ConnectionError::IoError(errno.into())),
         }
-        Ok(any)
-    };
-    if drain()? {
-        return Ok(());
     }
-    let timeout = Timespec::try_from(limit).map_err(|e| e.to_string())?;
-    let mut fds = [PollFd::new(connection.stream(), PollFlags::IN)];
-    match poll(&mut fds, Some(&timeout)) {
-        Ok(_) | Err(rustix::io::Errno::INTR) => drain().map(drop),
-        Err(errno) => Err(errno.to_string()),
-    }
+    while connection.poll_for_event()?.is_some() {}
+    Ok(())
 }
 
 /// One look: locker, window, grab.
-fn look(session: &DesktopSession, connection: &RustConnection, screen: usize) -> LockState {
+fn look(
+    session: &DesktopSession,
+    connection: &RustConnection,
+    screen: usize,
+) -> Result<LockState, ReplyError> {
     let lockers = detect(session);
     if lockers.is_empty() {
-        return not_proved("no locker is running");
+        return Ok(not_proved("no locker is running"));
     }
-    let Some(root) = root(connection, screen) else { return not_proved("no such screen") };
-    match cover(connection, &root, &lockers) {
-        Ok(Some(locker)) => match is_keyboard_grabbed(connection, root.window) {
-            Ok(true) => LockState::Locked {
-                how: format!("{locker} runs, covers the screen and holds the keyboard"),
-            },
-            Ok(false) => not_proved("nothing holds the keyboard"),
-            Err(error) => not_proved(error),
-        },
-        Ok(None) => not_proved("no window of the locker covers the screen"),
-        Err(error) => not_proved(error),
+    let Some(root) = root(connection, screen) else { return Ok(not_proved("no such screen")) };
+    let Some(locker) = cover(connection, &root, &lockers)? else {
+        return Ok(not_proved("no window of the locker covers the screen"));
+    };
+    if !is_keyboard_grabbed(connection, root.window)? {
+        return Ok(not_proved("nothing holds the keyboard"));
     }
+    Ok(LockState::Locked {
+        how: format!("{locker} runs, covers the screen and holds the keyboard"),
+    })
 }
 
 /// Lockers of the account that run, by name and pid.

@@ -36,7 +36,17 @@ impl Rig {
         std::fs::write(&authority, authority_file(b"0123456789abcdef")).unwrap();
         std::os::unix::fs::chown(&authority, Some(account.uid), None).unwrap();
         let mut server = command_as(&account, "Xvfb");
-        server.args(["-displayfd", "1", "-screen", "0", "800x600x24", "-nolisten", "tcp", "-auth"]);
+        server.args([
+            "-displayfd",
+            "1",
+            "-screen",
+            "0",
+            "800x600x24",
+            "-nolisten",
+            "tcp",
+            "-noreset",
+            "-auth",
+        ]);
         let mut server = Started::spawn(server.arg(&authority).stdout(Stdio::piped()));
         let session = DesktopSession {
             account,
