@@ -6,12 +6,12 @@ use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use exeunt_domain::receipt::LockReport;
-use exeunt_domain::{Outcome, StoreReport, Tier, Verdict};
+use exeunt_domain::{Outcome, StoreReport, Tier, Txn, Verdict};
 use exeunt_ipc::message::{
     AgentAnswer, AgentRequest, Closed, HubLink, Preview, Progress, WardenAnswer, WardenRequest,
     WardenStatus,
 };
-use exeunt_ipc::{AgentClient, Sockets, WardenClient};
+use exeunt_ipc::{AgentClient, CodecError, Sockets, WardenClient};
 use serde_json::{Value, json};
 
 use crate::args;
@@ -254,7 +254,7 @@ fn contain(out: Out, request: WardenRequest) -> Result<Closed, Fault> {
         match answer {
             WardenAnswer::Progress(progress) => {
                 out.progress(&progress_words(&progress));
-                answer = warden.next_answer()?;
+                answer = warden.next_answer().map_err(|error| broken_off(&error, &progress.txn))?;
             }
             WardenAnswer::Closed(closed) => return Ok(closed),
             other @ (WardenAnswer::Done
@@ -268,6 +268,13 @@ fn contain(out: Out, request: WardenRequest) -> Result<Closed, Fault> {
             | WardenAnswer::Failed(_)) => return Err(not_that(other)),
         }
     }
+}
+
+/// The warden went away in the middle: its journal takes the containment up again.
+fn broken_off(error: &CodecError, txn: &Txn) -> Fault {
+    Fault::unreachable("interrupted", format!("the warden broke off in the middle: {error}")).hint(
+        format!("it resumes by itself when it starts; then look at `exeunt receipt show {txn}`"),
+    )
 }
 
 fn progress_words(progress: &Progress) -> String {

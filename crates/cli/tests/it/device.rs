@@ -165,6 +165,17 @@ fn close_shows_each_step_and_exits_by_the_outcome() {
 }
 
 #[test]
+fn a_warden_that_breaks_off_in_the_middle_is_never_called_closed() {
+    let stage = Stage::empty().warden_that_hangs_up(vec![progress()]);
+    let ran = stage.run(&["close", "--yes", "--json"]);
+    assert_eq!(ran.code, 4, "{ran:?}");
+    let error = ran.json();
+    check("error", &error);
+    assert_eq!(error["error"]["code"], "interrupted");
+    assert!(error["error"]["hint"].as_str().unwrap().contains("receipt show t1"), "{error}");
+}
+
+#[test]
 fn a_partial_close_names_what_remains() {
     let stage = Stage::empty().warden(|_| vec![closed(Outcome::Partial, false, None)]);
     let words = stage.run(&["close", "--yes"]).out;

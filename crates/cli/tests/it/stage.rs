@@ -59,6 +59,19 @@ impl Stage {
         self
     }
 
+    /// A warden that gives these answers to the first request and then ends the connection.
+    pub(crate) fn warden_that_hangs_up(self, answers: Vec<WardenAnswer>) -> Self {
+        let listener = UnixListener::bind(self.dir.path().join("warden.sock")).unwrap();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _: Call<WardenRequest> = read_frame(&mut stream).unwrap();
+            for answer in answers {
+                write_frame(&mut stream, &answer).unwrap();
+            }
+        });
+        self
+    }
+
     pub(crate) fn agent(
         self,
         answer: impl Fn(AgentRequest) -> AgentAnswer + Send + Sync + 'static,
