@@ -59,8 +59,11 @@ fn ends(preview: &message::Preview, sessions: Option<&[HubSession]>, device: Str
 
 fn add(ends: &mut Ends, session: &HubSession) {
     ends.sessions = ends.sessions.map(|n| n.saturating_add(1));
-    let place = format!(" on {}", session.place);
-    let label = session.label.strip_suffix(&place).unwrap_or(&session.label);
+    // The place stands above already.
+    let label = [" on ", " at "]
+        .iter()
+        .find_map(|word| session.label.strip_suffix(&format!("{word}{}", session.place)))
+        .unwrap_or(&session.label);
     if !ends.labels.iter().any(|known| known == label) {
         ends.labels.push(label.to_owned());
     }

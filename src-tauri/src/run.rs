@@ -232,12 +232,14 @@ impl RunModel {
         }
     }
 
-    /// How many sessions the hub ended; as planned until it has told.
+    /// How many sessions end: as the hub told before the press, else as many as it lists now. It
+    /// does not list a console session, which is this device.
     fn ended_sessions(&self) -> Option<u32> {
-        match &self.elsewhere {
-            Some(state) => Some(count(state.targets.iter().filter(|t| is_session(t)).count())),
-            None => self.sessions,
-        }
+        let listed = || {
+            let sessions = self.others()?.filter(|target| is_session(target)).count();
+            (sessions > 0).then(|| count(sessions))
+        };
+        self.sessions.or_else(listed)
     }
 
     fn hub_target(&self) -> Target {
@@ -252,7 +254,9 @@ impl RunModel {
             (Some(why), _) => (Outcome::Refused, Detail::Text { text: why.clone() }),
             (None, None) => (Outcome::Requested, Detail::None),
             (None, Some(false)) => (Outcome::Unreachable, Detail::Queued),
-            (None, Some(true)) if !outcomes.is_empty() => (Outcome::worst(outcomes), known),
+            // Asked again, the hub told of the transaction: its commit stands, and the worst of its
+            // sessions governs, where there are any.
+            (None, Some(true)) if self.elsewhere.is_some() => (Outcome::worst(outcomes), known),
             (None, Some(true)) => (Outcome::Fenced, known),
         };
         Target {

@@ -93,10 +93,23 @@ fn sessions_are_counted_and_this_device_is_listed_once() {
         told,
         [(TargetKind::Hub, "hub"), (TargetKind::Here, "occ-07"), (TargetKind::Device, "lt-0412")]
     );
-    assert_eq!(shown.sessions, Some(2));
+    assert_eq!(shown.sessions, Some(4), "as many as the person was told");
     assert_eq!(shown.targets[1].took_ms, Some(318.0));
     assert_eq!(shown.targets[2].took_ms, Some(402.0));
     assert_eq!(shown.receipt.unwrap().stores[0].app, "Chromium");
+}
+
+#[test]
+fn a_hub_that_lists_no_session_ends_what_it_told_before_and_owes_no_answer() {
+    let mut run = run();
+    run.closed(closed(Outcome::Verified, true), NOW);
+    let mut state = txn(Outcome::Verified);
+    state.targets.retain(|target| target.kind == "device" && target.id == "occ-07");
+    run.elsewhere(state, NOW);
+    let shown = run.view(None);
+    assert_eq!(shown.outcome, Some(view::Outcome::Verified));
+    assert_eq!(shown.sessions, Some(4));
+    assert_eq!(shown.targets[0].outcome, Some(view::Outcome::Verified));
 }
 
 #[test]

@@ -144,7 +144,7 @@ export function runSentence(run: Run | null): Sentence {
       : t("run.title", { n: run.sessions });
   const targets = run.targets.filter((target) => target.outcome !== null);
   const verified = targets.filter((target) => target.outcome === "verified").length;
-  const count = targets.length === 0 ? [] : [t("run.count", { n: verified, of: targets.length })];
+  const count = targets.length === 0 ? [] : [t("run.count", { n: targets.length, verified })];
   return { lines: [title, ...count], reason: [t("run.reason")] };
 }
 
