@@ -24,6 +24,8 @@ use crate::store::{Command, Revocations};
 const MOST_WAIT: u64 = 25;
 /// A check that was silent for so long no longer runs.
 const GONE: Duration = Duration::from_secs(60);
+/// The name under which a service's questions to [`check`] count as one of its processes.
+const ASKS_HERE: &str = "/v1/check";
 /// Most processes of one service that are told apart.
 const MOST_INSTANCES: usize = 1024;
 
@@ -62,12 +64,18 @@ pub async fn check(
     let id = SessionId::parse(ask.session).map_err(|e| ApiError::invalid(e.to_string()))?;
     let session = SessionKey::from(&SessionHash::of(&client.aud, &id));
     let subject = SubjectHash::of(&subject(&ask.subject)?);
-    let refused = hub.shared.revocations(|state| {
+    let (refused, held) = hub.shared.revocations(|state| {
         // A sequence that was never given out belongs to no session.
-        !state.at_least(ask.issued_seq)
+        let refused = !state.at_least(ask.issued_seq)
             || ask.issued_seq == 0
-            || state.is_refused(subject, session, ask.issued_seq).is_some()
+            || state.is_refused(subject, session, ask.issued_seq).is_some();
+        (refused, state.seq())
     });
+    if hub.shared.has_unconfirmed(&client.aud) {
+        // A service that asks here each time holds whatever the hub holds.
+        let all_hold = hub.guards.reached(&client.id, ASKS_HERE.into(), held);
+        confirm(&hub, &client, all_hold).await?;
+    }
     Ok(if refused { StatusCode::UNAUTHORIZED } else { StatusCode::NO_CONTENT })
 }
 

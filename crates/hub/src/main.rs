@@ -64,6 +64,9 @@ enum Command {
         /// How many orders an hour a device will take on this hub's word alone, told at enrolment.
         #[arg(long, default_value_t = 6)]
         orders_per_hour: u32,
+        /// How many sign-outs an hour a device may ask for.
+        #[arg(long, default_value_t = 10)]
+        requests_per_hour: u64,
     },
     /// The audit log.
     #[command(subcommand)]
@@ -92,9 +95,10 @@ fn main() -> ExitCode {
         LogFormat::Json => log.json().init(),
     }
     let done = match args.command {
-        Command::Serve { data, listen, public_url, issuer, orders_per_hour } => {
+        Command::Serve { data, listen, public_url, issuer, orders_per_hour, requests_per_hour } => {
             let mut config = Config { listen, public_url, issuer, ..Config::new(data) };
             config.limits.orders_per_hour = orders_per_hour;
+            config.limits.requests_per_hour = requests_per_hour;
             serve(config)
         }
         Command::Audit(Audit::Verify { data, json }) => verify(&data, json),

@@ -246,6 +246,12 @@ impl Shared {
         confirmed
     }
 
+    /// Whether any sign-out of `aud` waits to be confirmed.
+    #[must_use]
+    pub fn has_unconfirmed(&self, aud: &str) -> bool {
+        lock(&self.unconfirmed).contains_key(aud)
+    }
+
     /// Puts a confirmation back that could not be written.
     pub fn put_unconfirmed(&self, aud: &str, seq: u64) {
         lock(&self.unconfirmed).entry(aud.to_owned()).or_default().insert(seq);

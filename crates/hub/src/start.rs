@@ -44,6 +44,12 @@ pub enum StartError {
         /// The signed head.
         signed: u64,
     },
+    /// The record has rows, and no signed head lies beside it.
+    #[error("the record has {rows} rows and no signed head beside it: the file audit-head is gone")]
+    NoHead {
+        /// How many.
+        rows: u64,
+    },
     /// The address is taken, or not this machine's.
     #[error("cannot listen on {address}: {source}")]
     Listen {
@@ -92,7 +98,8 @@ impl Running {
             }
         }
         if let Ok(Some(mut heads)) = self.heads.await {
-            heads.sign();
+            // The failure was logged; the older head stays beside the record.
+            let _ = heads.sign();
         }
     }
 }
@@ -123,7 +130,9 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         .map_err(|_| StartError::System("thread"))?;
     let admin_token = bootstrap(&data, &shared, &sequencer).await?;
     let file = HeadFile::open(data.path(), &keys)?;
-    let heads = Heads { file, key: key.clone(), shared: Arc::clone(&shared) };
+    let mut heads = Heads { file, key: key.clone(), shared: Arc::clone(&shared) };
+    // Before anyone can ask, and before the disk can fill: later heads go into the same space.
+    heads.sign()?;
     let (stop, stopping) = watch::channel(false);
     let hub = Arc::new(Hub {
         data,
@@ -152,7 +161,10 @@ fn refuse_rollback(stored: Head, signed: Option<Head>) -> Result<(), StartError>
         Some(signed) if signed.seq > stored.seq => {
             Err(StartError::RolledBack { rows: stored.seq, signed: signed.seq })
         }
-        Some(_) | None => Ok(()),
+        Some(_) => Ok(()),
+        // The first row is written before the first head; every later one after it.
+        None if stored.seq > 1 => Err(StartError::NoHead { rows: stored.seq }),
+        None => Ok(()),
     }
 }
 
@@ -183,14 +195,12 @@ struct Heads {
 }
 
 impl Heads {
-    fn sign(&mut self) {
+    /// Signs the last row that is published.
+    fn sign(&mut self) -> Result<(), HeadError> {
         let head = *self.shared.head().borrow();
-        if head.seq == 0 {
-            return;
-        }
-        if let Err(error) = self.file.write(&self.key, &head, now()) {
-            tracing::error!(%error, "the audit head was not signed");
-        }
+        self.file
+            .write(&self.key, &head, now())
+            .inspect_err(|error| tracing::error!(%error, "the audit head was not signed"))
     }
 }
 
@@ -208,11 +218,12 @@ async fn sign_heads(
             changed = head.changed() => if changed.is_err() { return Some(heads) },
             _ = stopping.wait_for(|stopping| *stopping) => return Some(heads),
         }
-        let signing = move || {
-            heads.sign();
-            heads
-        };
-        heads = tokio::task::spawn_blocking(signing).await.ok()?;
+        let signing = move || (heads.sign().is_ok(), heads);
+        let (signed, back) = tokio::task::spawn_blocking(signing).await.ok()?;
+        heads = back;
+        if !signed {
+            head.mark_changed();
+        }
         tokio::select! {
             () = tokio::time::sleep(every) => {}
             _ = stopping.wait_for(|stopping| *stopping) => return Some(heads),

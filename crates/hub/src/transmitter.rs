@@ -66,7 +66,7 @@ pub async fn poll(
             return Err(ApiError::unauthorized("this enrolment is over"));
         }
         let answer = waiting(&hub, &agent.device, &link, most).await?;
-        if !answer.sets.is_empty() || hold.is_none() {
+        if !answer.sets.is_empty() || hold.is_none() || link.is_closed() {
             return Ok(Json(answer));
         }
         tokio::select! {

@@ -64,6 +64,10 @@ impl HeadFile {
             .mode(0o600)
             .open(data.join(FILE))?;
         let bytes = std::fs::read(data.join(FILE))?;
+        if bytes.len() < 2 * SLOT {
+            file.write_all_at(&[b'\n'; 2 * SLOT], 0)?;
+            file.sync_all()?;
+        }
         let seqs: Vec<u64> =
             bytes.chunks(SLOT).map(|slot| head_of(slot, keys).map_or(0, |h| h.seq)).collect();
         let first_is_newer = seqs.first().copied() > seqs.get(1).copied();
@@ -103,7 +107,8 @@ pub fn read(data: &Path, keys: &Jwks) -> Result<Option<Head>, HeadError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    if bytes.is_empty() {
+    // Nothing, or the space that was set aside for heads.
+    if bytes.iter().all(|byte| *byte == b'\n') {
         return Ok(None);
     }
     let newest = bytes.chunks(SLOT).filter_map(|slot| head_of(slot, keys)).max_by_key(|h| h.seq);

@@ -358,10 +358,11 @@ fn note_of_refusal(command: &Command, refused: &Refused) -> Option<Note> {
 }
 
 /// Remembers a SET of a device. False: it was seen before.
-fn first_sight(db: &Connection, from: &super::command::Source) -> Result<bool, Stop> {
-    let inserted = db
-        .prepare_cached("INSERT OR IGNORE INTO seen (iss, jti) VALUES (?1, ?2)")?
-        .execute((from.device.as_str(), from.jti.as_str()))?;
+fn first_sight(work: &Work<'_>, from: &super::command::Source) -> Result<bool, Stop> {
+    let inserted = work
+        .db
+        .prepare_cached("INSERT OR IGNORE INTO seen (iss, jti, at) VALUES (?1, ?2, ?3)")?
+        .execute((from.device.as_str(), from.jti.as_str(), work.now.0))?;
     Ok(inserted == 1)
 }
 

@@ -3,7 +3,7 @@
 //! It refuses to hold what it cannot bound: the tail has a length, a link forgets what is settled.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use exeunt_domain::{DeviceId, Jti, Timestamp};
@@ -36,6 +36,7 @@ struct Tail {
 pub struct Link {
     bell: Notify,
     parked: AtomicUsize,
+    closed: AtomicBool,
     state: Mutex<LinkState>,
 }
 
@@ -68,7 +69,7 @@ impl Mail {
         *lock(&self.tail) = Tail { floor: last, last, entries: VecDeque::new() };
         let mut links = self.links.write().unwrap_or_else(PoisonError::into_inner);
         for link in links.drain().map(|(_, link)| link) {
-            link.bell.notify_waiters();
+            link.close();
         }
     }
 
@@ -101,7 +102,7 @@ impl Mail {
     pub(crate) fn forget(&self, device: &DeviceId) {
         let mut links = self.links.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(link) = links.remove(device) {
-            link.bell.notify_waiters();
+            link.close();
         }
     }
 
@@ -166,7 +167,20 @@ impl Tail {
 impl Link {
     fn new(latest: u64, now: Timestamp) -> Self {
         let state = LinkState { latest, settled: None, sent: HashMap::new(), last_seen: now };
-        Self { bell: Notify::new(), parked: AtomicUsize::new(0), state: Mutex::new(state) }
+        let (bell, parked, closed) = (Notify::new(), AtomicUsize::new(0), AtomicBool::new(false));
+        Self { bell, parked, closed, state: Mutex::new(state) }
+    }
+
+    /// Nothing rings here any more.
+    fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.bell.notify_waiters();
+    }
+
+    /// Whether another link has taken this one's place: the device polls again.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
     }
 
     fn ring(&self, pos: u64) {
@@ -289,6 +303,19 @@ mod tests {
         let mail = Mail::default();
         let link = mail.link(&device(), Timestamp(1));
         assert!(!link.acknowledge([entry(9).jti].iter()));
+    }
+
+    #[test]
+    fn a_link_that_was_replaced_says_so_and_the_next_one_asks_the_record() {
+        let mail = Mail::default();
+        mail.deliver(vec![entry(1)]);
+        let link = mail.link(&device(), Timestamp(1));
+        assert!(!link.is_closed());
+        mail.forget(&device());
+        assert!(link.is_closed());
+        let next = mail.link(&device(), Timestamp(1));
+        assert!(!next.is_closed());
+        assert_eq!(next.look().unwrap().settled, None);
     }
 
     #[test]

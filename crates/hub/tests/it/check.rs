@@ -100,6 +100,19 @@ async fn a_guard_refuses_what_was_revoked_and_the_txn_is_verified_when_all_hold_
 }
 
 #[tokio::test]
+async fn a_service_that_asks_the_hub_each_time_confirms_by_asking() {
+    let rig = Rig::new().await;
+    let site = rig.service("site").await;
+    let seq = site.register(&rig, "alice", "s1").await;
+    assert_eq!(site.check(&rig, "alice", "s1", seq).await, 204);
+    let txn = rig.sign_out("alice").await.txn.unwrap();
+    assert_eq!(rig.txn(&txn).await.outcome, Outcome::Contained);
+    assert_eq!(site.check(&rig, "alice", "s1", seq).await, 401);
+    assert_eq!(rig.txn(&txn).await.outcome, Outcome::Verified);
+    rig.hub.stop().await;
+}
+
+#[tokio::test]
 async fn a_new_session_on_an_old_authentication_is_refused_until_a_fresh_one() {
     let rig = Rig::new().await;
     let site = rig.service("site").await;

@@ -95,6 +95,14 @@ async fn a_hub_does_not_start_on_a_record_that_ends_before_its_signed_head() {
     drop(db);
     let refused = start(config(data.path())).await.unwrap_err();
     assert!(matches!(refused, StartError::RolledBack { rows: 3, .. }), "{refused}");
+    std::fs::File::options()
+        .write(true)
+        .open(data.path().join("audit-head"))
+        .unwrap()
+        .set_len(0)
+        .unwrap();
+    let refused = start(config(data.path())).await.unwrap_err();
+    assert!(matches!(refused, StartError::NoHead { rows: 3 }), "{refused}");
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use crate::store::{Refused, Reply};
 
 pub(super) fn session(work: &mut Work<'_>, ask: &DeviceSession) -> Result<Done, Stop> {
     check_epoch(work.db, &ask.from)?;
-    if !first_sight(work.db, &ask.from)? {
+    if !first_sight(work, &ask.from)? {
         return Ok(Done::silent(Reply::Repeated));
     }
     if ask.ended {
@@ -144,7 +144,7 @@ fn said(ask: &DeviceSession, action: &'static str) -> Note {
 
 pub(super) fn progress(work: &mut Work<'_>, ask: &Progressed) -> Result<Done, Stop> {
     check_epoch(work.db, &ask.from)?;
-    if !first_sight(work.db, &ask.from)? {
+    if !first_sight(work, &ask.from)? {
         return Ok(Done::silent(Reply::Repeated));
     }
     let device = ask.from.device.as_str();

@@ -17,7 +17,7 @@ use crate::store::{Refused, Reply};
 
 pub(super) fn receive(work: &mut Work<'_>, ask: &Received) -> Result<Done, Stop> {
     check_epoch(work.db, &ask.from)?;
-    if !first_sight(work.db, &ask.from)? {
+    if !first_sight(work, &ask.from)? {
         return Ok(Done::silent(Reply::Repeated));
     }
     let body = &*ask.body;

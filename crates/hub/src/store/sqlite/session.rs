@@ -9,7 +9,7 @@ use exeunt_domain::{SessionStatus, Subject, Timestamp, Txn};
 use rusqlite::{OptionalExtension as _, Row, params};
 use serde_json::json;
 
-use super::words::{any, id, meaning, word};
+use super::words::{id, meaning, word};
 use super::{Done, Note, Stop, Work, keyed};
 use crate::store::command::Register;
 use crate::store::{Refused, Reply, StoreError};
@@ -23,8 +23,8 @@ pub(super) const INFO: &str = "hash, subject, kind, aud, place, label, device, s
 
 pub(super) fn register(work: &mut Work<'_>, ask: &Register) -> Result<Done, Stop> {
     let subject = ask.subject.key();
-    if any(work.db, "SELECT 1 FROM sessions WHERE hash = ?1", [ask.session.0])? {
-        return Err(Refused::SessionTaken.into());
+    if let Some(seq) = registered(work, ask, &subject)? {
+        return Ok(Done::silent(Reply::Registered(seq)));
     }
     if watermark(work, &subject)?.is_some_and(|(at, _)| ask.auth_time < at) {
         return Err(Refused::StaleAuth.into());
@@ -53,6 +53,20 @@ pub(super) fn register(work: &mut Work<'_>, ask: &Register) -> Result<Done, Stop
         .touching(vec![short(&ask.session)])
         .with(json!({ "kind": ask.kind }));
     Ok(Done::noted(Reply::Registered(work.seq), note))
+}
+
+/// The sequence of the same registration, made before: a service whose answer was lost asks again.
+fn registered(work: &Work<'_>, ask: &Register, subject: &str) -> Result<Option<u64>, Stop> {
+    let known: Option<(String, String, u64)> = work
+        .db
+        .prepare_cached("SELECT subject, status, seq FROM sessions WHERE hash = ?1")?
+        .query_row([ask.session.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .optional()?;
+    match known {
+        None => Ok(None),
+        Some((held, status, seq)) if held == subject && status == "active" => Ok(Some(seq)),
+        Some(_) => Err(Refused::SessionTaken.into()),
+    }
 }
 
 pub(super) fn end(work: &mut Work<'_>, actor: &str, hash: &SessionHash) -> Result<Done, Stop> {
@@ -107,7 +121,7 @@ pub(super) fn confirmed(work: &mut Work<'_>, aud: &str, seq: u64) -> Result<Done
     }
     let mut update = work.db.prepare_cached(
         "UPDATE targets SET outcome = 'verified', at = ?3,
-           detail = 'refused at the hub; the service''s own check holds the revoke'
+           detail = 'refused at the hub; every check of the service holds the revoke'
          WHERE txn = ?1 AND aud = ?2 AND kind = 'session' AND outcome = 'contained'",
     )?;
     for txn in &txns {

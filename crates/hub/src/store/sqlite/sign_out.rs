@@ -21,7 +21,7 @@ const HOUR_MS: u64 = 3_600_000;
 pub(super) fn sign_out(work: &mut Work<'_>, ask: &SignOut) -> Result<Done, Stop> {
     if let Some(at) = &ask.at_device {
         check_epoch(work.db, &at.from)?;
-        if !first_sight(work.db, &at.from)? {
+        if !first_sight(work, &at.from)? {
             return Ok(Done::silent(Reply::Repeated));
         }
     }
