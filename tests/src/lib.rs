@@ -12,6 +12,7 @@ pub mod planted;
 pub mod process;
 pub mod site;
 pub mod story;
+pub mod traps;
 pub mod typist;
 pub mod waiting;
 pub mod window;

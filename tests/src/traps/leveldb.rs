@@ -9,7 +9,7 @@ const FOOTER: usize = 48;
 
 /// Every data block that the table's index names, decompressed where it was compressed.
 #[must_use]
-pub fn blocks(table: &[u8]) -> Vec<Vec<u8>> {
+pub(super) fn blocks(table: &[u8]) -> Vec<Vec<u8>> {
     index(table).unwrap_or_default().into_iter().filter_map(|at| block(table, at)).collect()
 }
 

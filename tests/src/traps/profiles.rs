@@ -65,7 +65,10 @@ pub fn web_data(secret: &str, kept: &str) -> Result<Vec<u8>> {
           date_created INTEGER DEFAULT 0, date_last_used INTEGER DEFAULT 0,
           count INTEGER DEFAULT 1, PRIMARY KEY (name, value));";
     database(tables, |db| {
-        db.execute("INSERT INTO autofill(name, value, value_lower) VALUES('city', ?1, ?1)", [kept])?;
+        db.execute(
+            "INSERT INTO autofill(name, value, value_lower) VALUES('city', ?1, ?1)",
+            [kept],
+        )?;
         db.execute(
             "INSERT INTO token_service VALUES('AccountId-104', CAST(?1 AS BLOB), x'')",
             [secret],
@@ -123,8 +126,11 @@ pub fn firefox_storage(secret: &str) -> Result<Vec<u8>> {
           conversion_type INTEGER NOT NULL, compression_type INTEGER NOT NULL,
           last_access_time INTEGER NOT NULL DEFAULT 0, value BLOB NOT NULL);";
     database(tables, |db| {
-        let length = secret.len();
-        db.execute("INSERT INTO data VALUES('token', ?1, 1, 0, 0, CAST(?2 AS BLOB))", (length, secret))
+        let length = secret.len().to_string();
+        db.execute(
+            "INSERT INTO data VALUES('token', ?1, 1, 0, 0, CAST(?2 AS BLOB))",
+            (length, secret),
+        )
     })
 }
 
@@ -199,7 +205,8 @@ pub fn preferences_with_account(secret: &str) -> String {
 /// Chromium's `Bookmarks`.
 #[must_use]
 pub fn bookmarks() -> String {
-    let mark = json!({ "type": "url", "name": "Handbook", "url": "https://kept-bookmark.example/" });
+    let mark =
+        json!({ "type": "url", "name": "Handbook", "url": "https://kept-bookmark.example/" });
     json!({ "roots": { "bookmark_bar": { "children": [mark], "type": "folder" } }, "version": 1 })
         .to_string()
 }
@@ -234,9 +241,7 @@ pub fn leveldb_log(key: &[u8], value: &[u8]) -> Vec<u8> {
 /// CRC-32C (RFC 3720, appendix B.4), bit by bit.
 fn crc32c(bytes: &[u8]) -> u32 {
     let step = |sum: u32| if sum & 1 == 1 { (sum >> 1) ^ 0x82f6_3b78 } else { sum >> 1 };
-    !bytes.iter().fold(!0_u32, |sum, byte| {
-        (0..8).fold(sum ^ u32::from(*byte), |sum, _| step(sum))
-    })
+    !bytes.iter().fold(!0_u32, |sum, byte| (0..8).fold(sum ^ u32::from(*byte), |sum, _| step(sum)))
 }
 
 fn database(

@@ -63,7 +63,9 @@ pub fn in_tree(root: &Path, secrets: &[&str]) -> Result<Vec<Found>> {
             }
             FileType::RegularFile => {
                 let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let Ok(file) = openat(&*dir, name.as_path(), flags, Mode::empty()) else { continue };
+                let Ok(file) = openat(&*dir, name.as_path(), flags, Mode::empty()) else {
+                    continue;
+                };
                 needles.note(&read_all(file)?, &path, &mut found);
             }
             FileType::Symlink => {
@@ -148,9 +150,15 @@ fn unpacked(bytes: &[u8], path: &Path) -> Vec<Vec<u8>> {
         && let Ok(length) = <[u8; 4]>::try_from(length)
     {
         let length = usize::try_from(u32::from_le_bytes(length)).unwrap_or(UNPACKED_LIMIT);
-        return lz4_flex::block::decompress(block, length.min(UNPACKED_LIMIT)).into_iter().collect();
+        return lz4_flex::block::decompress(block, length.min(UNPACKED_LIMIT))
+            .into_iter()
+            .collect();
     }
-    if path.extension().is_some_and(|end| end == "ldb") { leveldb::blocks(bytes) } else { Vec::new() }
+    if path.extension().is_some_and(|end| end == "ldb") {
+        leveldb::blocks(bytes)
+    } else {
+        Vec::new()
+    }
 }
 
 /// A secret as it may lie on disk: plain, UTF-16 (little endian), and base64 at each of its three

@@ -43,12 +43,6 @@ struct Keepsake {
     marker: Vec<u8>,
 }
 
-#[derive(Debug)]
-enum Undo {
-    Unmount(PathBuf),
-    Unflag { path: PathBuf, flag: char },
-}
-
 /// A home under test.
 #[derive(Debug)]
 pub struct Scene<'g> {
@@ -63,7 +57,8 @@ pub struct Scene<'g> {
     keepsakes: Vec<Keepsake>,
     outside: Vec<PathBuf>,
     comes_back: Option<PathBuf>,
-    undo: Vec<Undo>,
+    has_mounts: bool,
+    has_flags: bool,
     running: Vec<Started>,
 }
 
@@ -75,7 +70,8 @@ impl<'g> Scene<'g> {
     pub fn new(ground: &'g Ground, owner: &Person, name: &str, quick: bool) -> Result<Self> {
         let home = ground.dir("home", 0o755)?.join(name);
         std::fs::create_dir(&home)?;
-        let person = Person { home, ..owner.clone() };
+        let mut person = owner.clone();
+        person.home = home;
         let scene = Self {
             person,
             quick,
@@ -85,7 +81,8 @@ impl<'g> Scene<'g> {
             keepsakes: Vec::new(),
             outside: Vec::new(),
             comes_back: None,
-            undo: Vec::new(),
+            has_mounts: false,
+            has_flags: false,
             running: Vec::new(),
         };
         scene.own(&scene.person.home, 0o700)?;
@@ -241,7 +238,7 @@ impl<'g> Scene<'g> {
     pub fn mount_memory(&mut self, path: &Path, bytes: u64) -> Result<()> {
         let options = std::ffi::CString::new(format!("size={bytes},mode=700"))?;
         mount("tmpfs", path, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, options.as_c_str())?;
-        self.undo.push(Undo::Unmount(path.to_owned()));
+        self.has_mounts = true;
         self.own(path, 0o700)
     }
 
@@ -251,7 +248,7 @@ impl<'g> Scene<'g> {
     /// The system's.
     pub fn bind(&mut self, from: &Path, path: &Path, read_only: bool) -> Result<()> {
         mount_bind(from, path)?;
-        self.undo.push(Undo::Unmount(path.to_owned()));
+        self.has_mounts = true;
         if read_only {
             mount_remount(path, MountFlags::BIND | MountFlags::RDONLY, c"")?;
         }
@@ -264,7 +261,7 @@ impl<'g> Scene<'g> {
     /// The file system has none.
     pub fn flag(&mut self, path: &Path, flag: char) -> Result<()> {
         process::output(Command::new("chattr").arg(format!("+{flag}")).arg(path))?;
-        self.undo.push(Undo::Unflag { path: path.to_owned(), flag });
+        self.has_flags = true;
         Ok(())
     }
 
@@ -328,17 +325,18 @@ impl<'g> Scene<'g> {
     fn tear_down(&mut self) -> Result<()> {
         self.running.clear();
         process::sweep(self.ground.mark(), None)?;
-        while let Some(undo) = self.undo.pop() {
-            match undo {
-                Undo::Unmount(path) => unmount(&path, UnmountFlags::DETACH)
-                    .with_context(|| format!("unmounting {}", path.display()))?,
-                // It may have been taken away, which is what was to be found out.
-                Undo::Unflag { path, flag } => {
-                    let _gone = process::output(
-                        Command::new("chattr").arg(format!("-{flag}")).arg(&path),
-                    );
-                }
+        if std::mem::take(&mut self.has_mounts) {
+            // Where they are now, not where they were: a mount moves with the directory it is in.
+            for path in mounts_below(self.ground.path())? {
+                unmount(&path, UnmountFlags::DETACH)
+                    .with_context(|| format!("unmounting {}", path.display()))?;
             }
+        }
+        if std::mem::take(&mut self.has_flags) {
+            let mut unflag = Command::new("chattr");
+            unflag.args(["-R", "-f", "-i", "-a"]).arg(self.ground.path());
+            // It complains of links and special files, which have no flags.
+            let _complaints = unflag.output()?;
         }
         Ok(())
     }
@@ -351,6 +349,16 @@ impl<'g> Scene<'g> {
         std::fs::create_dir(path).with_context(|| path.display().to_string())?;
         self.own(path, 0o700)
     }
+}
+
+/// What is mounted below `dir`, innermost first.
+fn mounts_below(dir: &Path) -> Result<Vec<PathBuf>> {
+    let table = std::fs::read_to_string("/proc/self/mountinfo")?;
+    let path = |line: &str| line.split(' ').nth(4).map(|path| path.replace("\\040", " "));
+    let below = table.lines().filter_map(path).map(PathBuf::from);
+    let mut below: Vec<PathBuf> = below.filter(|path| path.starts_with(dir)).collect();
+    below.reverse();
+    Ok(below)
 }
 
 impl Drop for Scene<'_> {
