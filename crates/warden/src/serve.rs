@@ -23,6 +23,8 @@ use crate::confine::{Launcher, drop_network};
 use crate::permit::Gate;
 use crate::warden::Warden;
 
+/// The file in the runtime directory that shows the device's public key.
+const DEVICE_KEY_FILE: &str = "device-key.pub.json";
 /// At most so many connections at once.
 const MAX_CONNECTIONS: usize = 64;
 /// A peer that does not take its answer within this time is dropped.
@@ -58,9 +60,10 @@ pub(crate) fn run(serve: &Serve) -> anyhow::Result<()> {
     let places = places(serve)?;
     let launcher = Launcher::start()?;
     drop_network()?;
-    let gate = gate(&config, &places)?;
-    let listener = listen(&places)?;
+    let (gate, agent_gid) = gate(&config, &places)?;
+    let listener = listen(&places, agent_gid)?;
     let warden = Warden::open(config, places, launcher)?;
+    show_device_key(&warden)?;
     warden.resume();
     tracing::info!(mode = ?gate.mode, "ready");
     notify_ready();
@@ -115,12 +118,10 @@ fn gate(config: &Config, places: &Places) -> anyhow::Result<Gate> {
 }
 
 /// Binds `warden.sock`. A socket that a dead warden left is taken over; a living one's is not.
-fn listen(places: &Places) -> anyhow::Result<UnixListener> {
+fn listen(places: &Places, agent_gid: u32) -> anyhow::Result<UnixListener> {
     let dir = &places.runtime;
-    let dir_mode = if places.mode == Mode::Installed { 0o755 } else { 0o700 };
     if !dir.exists() {
-        std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
-        std::fs::set_permissions(dir, std::fs::Permissions::from_mode(dir_mode))?;
+        make_runtime_dir(dir, places.mode, agent_gid)?;
     }
     let socket = exeunt_ipc::Sockets::within(dir).warden;
     if UnixStream::connect(&socket).is_ok() {
@@ -133,6 +134,31 @@ fn listen(places: &Places) -> anyhow::Result<UnixListener> {
     let mode = if places.mode == Mode::Installed { 0o666 } else { 0o600 };
     std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(mode))?;
     Ok(listener)
+}
+
+/// On an installed machine the agent puts its socket there too: its group may make files, and the
+/// sticky bit keeps it from touching the warden's.
+fn make_runtime_dir(dir: &Path, mode: Mode, agent_gid: u32) -> anyhow::Result<()> {
+    std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
+    let bits = match mode {
+        Mode::Installed => {
+            std::os::unix::fs::chown(dir, None, Some(agent_gid))
+                .with_context(|| format!("giving {} to the agent's group", dir.display()))?;
+            0o1775
+        }
+        Mode::User => 0o700,
+    };
+    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(bits))?;
+    Ok(())
+}
+
+/// Shows the device's public key to whoever wants to check a receipt.
+fn show_device_key(warden: &Warden) -> anyhow::Result<()> {
+    let path = warden.places.runtime.join(DEVICE_KEY_FILE);
+    let text = serde_json::to_vec(warden.ledger.key.jwk())?;
+    std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644))?;
+    Ok(())
 }
 
 fn accept(warden: &Arc<Warden>, gate: Gate, stream: UnixStream, open: &Arc<AtomicUsize>) {

@@ -43,6 +43,7 @@ const KEPT: &[&str] = &[
     "i3lock",
     "xsecurelock",
     "xss-lock",
+    "exeunt",
     "exeunt-*",
 ];
 
@@ -134,7 +135,7 @@ impl LinuxProcesses {
         }
         // In user mode our own programs lie where this one does, and are as trusted as it is.
         own_programs.is_some_and(|dir| {
-            process.exe.starts_with(dir) && is_trusted_program(&process.exe, &["exeunt-*"])
+            process.exe.starts_with(dir) && is_trusted_program(&process.exe, &["exeunt", "exeunt-*"])
         })
     }
 }
