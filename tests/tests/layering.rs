@@ -9,7 +9,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, PackageId};
 /// Who may depend on whom; what is below a crate by several arrows is below it, too.
 const ARROWS: [(&str, &[&str]); 16] = [
     ("warden", &["host", "engine", "catalogue", "policy", "ipc", "ssf"]),
-    ("agent", &["signal", "ipc"]),
+    ("agent", &["signal", "ipc", "api"]),
     ("tray", &["ipc"]),
     ("hub", &["ssf", "signal", "check", "api", "policy"]),
     ("guard", &["signal", "check"]),

@@ -103,18 +103,19 @@ fn places(serve: &Serve) -> anyhow::Result<Places> {
     Ok(Places { mode, runtime, state, home: serve.home.clone() })
 }
 
-fn gate(config: &Config, places: &Places) -> anyhow::Result<Gate> {
+/// Who may ask what, and the agent's group.
+fn gate(config: &Config, places: &Places) -> anyhow::Result<(Gate, u32)> {
     let own = rustix::process::geteuid().as_raw();
-    let agent = match places.mode {
-        Mode::User => own,
+    let (agent, gid) = match places.mode {
+        Mode::User => (own, rustix::process::getegid().as_raw()),
         Mode::Installed => {
-            let account = Account::of_name(&config.agent_user);
-            account
-                .with_context(|| format!("no account {:?} for the agent", config.agent_user))?
-                .uid
+            let name = &config.agent_user;
+            let account = Account::of_name(name);
+            let account = account.with_context(|| format!("no account {name:?} for the agent"))?;
+            (account.uid, account.gid)
         }
     };
-    Ok(Gate { mode: places.mode, own, agent })
+    Ok((Gate { mode: places.mode, own, agent }, gid))
 }
 
 /// Binds `warden.sock`. A socket that a dead warden left is taken over; a living one's is not.
