@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use exeunt_api::Countersigned;
 use exeunt_api::event::COUNTERSIGNED_EVENT;
@@ -45,10 +45,13 @@ struct Job {
     answer: oneshot::Sender<Result<Answer, Unavailable>>,
 }
 
+/// How long nothing must have come for the writer to count as idle.
+const IDLE: Duration = Duration::from_millis(50);
+
 /// Where commands go.
 #[derive(Clone, Debug)]
 pub struct Sequencer {
-    jobs: mpsc::Sender<Job>,
+    jobs: mpsc::Sender<Option<Job>>,
 }
 
 impl Sequencer {
@@ -63,7 +66,8 @@ impl Sequencer {
         limits: &crate::config::Limits,
     ) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (jobs, waiting) = mpsc::channel(limits.queue);
-        let writer = Writer { store, minter, shared, batch: limits.batch, broken: false };
+        let (batch, busy) = (limits.batch, Instant::now());
+        let writer = Writer { store, minter, shared, batch, broken: false, busy };
         let thread = std::thread::Builder::new()
             .name("sequencer".into())
             .spawn(move || writer.run(waiting))?;
@@ -91,8 +95,15 @@ impl Sequencer {
         command: Command,
     ) -> Result<oneshot::Receiver<Result<Answer, Unavailable>>, Unavailable> {
         let (answer, heard) = oneshot::channel();
-        self.jobs.send(Job { command, answer }).await.map_err(|_| Unavailable::Stopped)?;
+        let job = Some(Job { command, answer });
+        self.jobs.send(job).await.map_err(|_| Unavailable::Stopped)?;
         Ok(heard)
+    }
+
+    /// Lets the store do what it has put off, if the writer is idle.
+    pub fn tidy(&self) {
+        // A full queue is not idle, and a closed one has nothing left to do.
+        let _ = self.jobs.try_send(None);
     }
 }
 
@@ -103,18 +114,33 @@ struct Writer<S> {
     batch: usize,
     /// The store must be opened anew before it is written again.
     broken: bool,
+    /// When the last batch was done.
+    busy: Instant,
 }
 
 impl<S: Store> Writer<S> {
-    fn run(mut self, mut waiting: mpsc::Receiver<Job>) {
+    fn run(mut self, mut waiting: mpsc::Receiver<Option<Job>>) {
         while let Some(first) = waiting.blocking_recv() {
-            let mut jobs = vec![first];
-            while jobs.len() < self.batch
+            let mut jobs = Vec::from_iter(first);
+            while !jobs.is_empty()
+                && jobs.len() < self.batch
                 && let Ok(job) = waiting.try_recv()
             {
-                jobs.push(job);
+                jobs.extend(job);
             }
-            self.carry_out(jobs);
+            if jobs.is_empty() {
+                self.tidy(waiting.is_empty());
+            } else {
+                self.carry_out(jobs);
+                self.busy = Instant::now();
+            }
+        }
+    }
+
+    fn tidy(&mut self, alone: bool) {
+        let idle = alone && self.busy.elapsed() >= IDLE;
+        if let Err(error) = self.store.tidy(idle) {
+            tracing::warn!(%error, "the store could not be tidied");
         }
     }
 

@@ -240,6 +240,7 @@ async fn keep_house(hub: Arc<Hub>) {
             () = tokio::time::sleep(hub.limits.housekeeping) => {}
             _ = stopping.wait_for(|stopping| *stopping) => return,
         }
+        hub.sequencer.tidy();
         match hub.views.read(|view| view.overdue(now(), 256)).await {
             Ok(overdue) => mark(&hub, overdue).await,
             Err(error) => tracing::error!(%error, "overdue orders cannot be looked for"),

@@ -201,6 +201,13 @@ pub trait Store: Send {
     /// The end of the audit chain.
     fn head(&self) -> Head;
 
+    /// Does what the store has put off to keep commits short. `idle`: nothing waits for it now;
+    /// otherwise it may do nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`]; what was committed is durable all the same.
+    fn tidy(&mut self, idle: bool) -> Result<(), StoreError>;
+
     /// Lets go of everything held open and opens it anew: after a failed write nothing that was
     /// held may be trusted.
     ///

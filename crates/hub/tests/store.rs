@@ -341,3 +341,23 @@ proptest! {
         prop_assert_eq!(chain.head, store.head());
     }
 }
+
+#[test]
+fn commits_leave_checkpoints_to_tidying_and_nothing_is_lost_by_either() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("hub.db");
+    let mut store = SqliteStore::open(&path).unwrap();
+    let mut mint = Plain { now: 1000, minted: 0 };
+    for n in 0..400 {
+        apply(&mut store, &mut mint, &[register(n % 3, n, 1000)]);
+    }
+    let main = || std::fs::metadata(&path).unwrap().len();
+    let before = main();
+    store.tidy(false).unwrap();
+    assert_eq!(main(), before, "a short log waits until the store is idle");
+    store.tidy(true).unwrap();
+    assert!(main() > before);
+    drop(store);
+    let store = SqliteStore::open(&path).unwrap();
+    assert_eq!(store.head().seq, 400);
+}

@@ -26,12 +26,19 @@ pub use view::SqliteView;
 /// The database file's name within the data directory.
 pub const FILE: &str = "hub.db";
 
+/// How long the write-ahead log may grow while commands keep coming, in bytes.
+const LONGEST_WAL: u64 = 64 << 20;
+/// The writer's page cache, in KiB.
+const CACHE_KIB: i64 = 16 << 10;
+
 /// The embedded store.
 #[derive(Debug)]
 pub struct SqliteStore {
     path: PathBuf,
     db: Connection,
     head: Head,
+    /// Something was committed since the last checkpoint.
+    untidy: bool,
 }
 
 impl SqliteStore {
@@ -43,7 +50,7 @@ impl SqliteStore {
         let mut db = connect(path)?;
         schema::migrate(&mut db)?;
         let head = read_head(&db)?;
-        Ok(Self { path: path.to_owned(), db, head })
+        Ok(Self { path: path.to_owned(), db, head, untidy: true })
     }
 
     fn run(
@@ -72,11 +79,25 @@ impl Store for SqliteStore {
     ) -> Result<Vec<Applied>, StoreError> {
         let (applied, head) = self.run(batch, mint)?;
         self.head = head;
+        self.untidy = true;
         Ok(applied)
     }
 
     fn head(&self) -> Head {
         self.head
+    }
+
+    /// Moves committed pages from the write-ahead log into the database. Never within a commit:
+    /// one that triggered it would take many times as long.
+    fn tidy(&mut self, idle: bool) -> Result<(), StoreError> {
+        let wal = self.path.with_extension("db-wal");
+        let length = std::fs::metadata(wal).map_or(0, |metadata| metadata.len());
+        if !self.untidy || (!idle && length < LONGEST_WAL) {
+            return Ok(());
+        }
+        self.db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+        self.untidy = false;
+        Ok(())
     }
 
     fn reopen(&mut self) -> Result<(), StoreError> {
@@ -100,6 +121,9 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     db.pragma_update(None, "journal_mode", "WAL")?;
     db.pragma_update(None, "synchronous", "FULL")?;
     db.pragma_update(None, "foreign_keys", true)?;
+    // Checkpoints are `tidy`'s, and the log keeps its space between them.
+    db.pragma_update(None, "wal_autocheckpoint", 0)?;
+    db.pragma_update(None, "cache_size", -CACHE_KIB)?;
     db.busy_timeout(std::time::Duration::from_secs(5))?;
     db.set_prepared_statement_cache_capacity(128);
     Ok(db)
