@@ -16,7 +16,7 @@ use exeunt_ipc::message::{
 use exeunt_ipc::{AgentClient, CodecError, ConnectError, Sockets, WardenClient};
 
 use crate::model::Model;
-use crate::view::{Start, Unreachable, View};
+use crate::view::{Hub, Start, Unreachable, View};
 
 /// How often things are asked for again.
 const REFRESH: Duration = Duration::from_secs(2);
@@ -233,11 +233,15 @@ impl Link {
             if let Some(txn) = txn
                 && let Ok(state) = txn_state(&self.sockets, txn)
             {
-                self.change(|model, now| {
+                let hub = self.change(|model, now| {
                     if let Some(run) = model.run_mut() {
                         run.elsewhere(state, now);
                     }
+                    model.view(now).hub
                 });
+                if let Hub::Silent { .. } = hub {
+                    self.refresh_soon();
+                }
             }
             if closed {
                 closed_at.get_or_insert_with(Instant::now);

@@ -4,6 +4,7 @@
 
 use std::io::Write;
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use exeunt_ipc::Sockets;
 use exeunt_ipc::message::WardenStatus;
 use tauri::menu::{Menu, MenuItem, PredefinedMenuItem};
 use tauri::tray::{MouseButton, MouseButtonState, TrayIcon, TrayIconBuilder, TrayIconEvent};
-use tauri::{App, AppHandle, RunEvent, Wry};
+use tauri::{AppHandle, RunEvent, Wry};
 
 use crate::icon::Mark;
 use crate::link::{self, AskError};
@@ -31,7 +32,11 @@ const REFRESH: Duration = Duration::from_secs(5);
 /// When there is no desktop to show it on.
 pub(crate) fn run() -> anyhow::Result<()> {
     let app = tauri::Builder::default()
-        .setup(|app| Ok(set_up(app)?))
+        .setup(|app| {
+            let handle = app.handle().clone();
+            thread::spawn(move || appear(&handle));
+            Ok(())
+        })
         .build(crate::context())
         .context("the tray could not be started")?;
     app.run(|_, event| {
@@ -43,34 +48,75 @@ pub(crate) fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn set_up(app: &App) -> tauri::Result<()> {
-    let handle = app.handle();
-    let item = |id: &str, words: String, enabled: bool| {
-        MenuItem::with_id(handle, id, words, enabled, None::<&str>)
+/// The icon and the two lines of its menu that change.
+struct Shown {
+    icon: TrayIcon,
+    line: MenuItem<Wry>,
+    everywhere: MenuItem<Wry>,
+}
+
+/// Shows the icon as soon as the desktop has a place for it: at sign-in a panel may start later than
+/// this process, and some desktops have none until an extension is switched on.
+fn appear(app: &AppHandle) {
+    let mut told = false;
+    let shown = loop {
+        match on_main_thread(app, show) {
+            Ok(shown) => break shown,
+            Err(error) if told => drop(error),
+            Err(error) => {
+                eprintln!(
+                    "exeunt-tray: no place for an icon yet, waiting for one ({error}). \
+                     The window opens without it: exeunt-tray window"
+                );
+                told = true;
+            }
+        }
+        thread::sleep(REFRESH);
     };
-    let status = item("status", word("status.asking", ""), false)?;
+    watch(&shown);
+}
+
+/// Icons and menus belong to the main thread.
+fn on_main_thread<T: Send + 'static>(
+    app: &AppHandle,
+    make: fn(&AppHandle) -> tauri::Result<T>,
+) -> anyhow::Result<T> {
+    let (made, result) = channel();
+    let handle = app.clone();
+    app.run_on_main_thread(move || {
+        // The receiver waits below for as long as this closure can run.
+        let _ = made.send(make(&handle));
+    })?;
+    Ok(result.recv()??)
+}
+
+fn show(app: &AppHandle) -> tauri::Result<Shown> {
+    let item = |id: &str, words: String, enabled: bool| {
+        MenuItem::with_id(app, id, words, enabled, None::<&str>)
+    };
+    let line = item("status", word("status.asking", ""), false)?;
     let everywhere = item("everywhere", word("status.everywhere", ""), true)?;
     let menu = Menu::with_items(
-        handle,
+        app,
         &[
-            &status,
-            &PredefinedMenuItem::separator(handle)?,
+            &line,
+            &PredefinedMenuItem::separator(app)?,
             &everywhere,
             &item("lock", word("status.lock", ""), true)?,
             &item("open", word("tray.open", ""), true)?,
-            &PredefinedMenuItem::separator(handle)?,
+            &PredefinedMenuItem::separator(app)?,
             &item("quit", word("tray.quit", ""), true)?,
         ],
     )?;
     let window = Arc::new(Window::default());
     let by_menu = Arc::clone(&window);
-    let line = status.clone();
+    let first_line = line.clone();
     let icon = TrayIconBuilder::with_id("exeunt")
         .icon(Mark::Unknown.image())
         .tooltip(word("app.name", ""))
         .menu(&menu)
         .show_menu_on_left_click(false)
-        .on_menu_event(move |app, event| chosen(app, event.id().as_ref(), &by_menu, &line))
+        .on_menu_event(move |app, event| chosen(app, event.id().as_ref(), &by_menu, &first_line))
         .on_tray_icon_event(move |_, event| {
             if let TrayIconEvent::Click {
                 button: MouseButton::Left,
@@ -82,8 +128,7 @@ fn set_up(app: &App) -> tauri::Result<()> {
             }
         })
         .build(app)?;
-    thread::spawn(move || watch(&icon, &status, &everywhere));
-    Ok(())
+    Ok(Shown { icon, line, everywhere })
 }
 
 fn chosen(app: &AppHandle, id: &str, window: &Arc<Window>, line: &MenuItem<Wry>) {
@@ -110,17 +155,17 @@ fn lock(line: &MenuItem<Wry>) {
     let _ = line.set_text(words);
 }
 
-fn watch(icon: &TrayIcon, line: &MenuItem<Wry>, everywhere: &MenuItem<Wry>) {
-    let mut shown = None;
+fn watch(shown: &Shown) {
+    let mut last = None;
     loop {
         let now = look(&link::status(&Sockets::here()));
-        if shown.as_ref() != Some(&now) {
+        if last.as_ref() != Some(&now) {
             // The tray is going away when these fail, and so is this thread.
-            let _ = icon.set_icon(Some(now.mark.image()));
-            let _ = icon.set_tooltip(Some(&now.line));
-            let _ = line.set_text(&now.line);
-            let _ = everywhere.set_text(&now.button);
-            shown = Some(now);
+            let _ = shown.icon.set_icon(Some(now.mark.image()));
+            let _ = shown.icon.set_tooltip(Some(&now.line));
+            let _ = shown.line.set_text(&now.line);
+            let _ = shown.everywhere.set_text(&now.button);
+            last = Some(now);
         }
         thread::sleep(REFRESH);
     }
