@@ -12,6 +12,7 @@ mod sign_out;
 mod view;
 mod words;
 
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use exeunt_domain::{Timestamp, Txn};
@@ -26,8 +27,11 @@ pub use view::SqliteView;
 /// The database file's name within the data directory.
 pub const FILE: &str = "hub.db";
 
-/// How long the write-ahead log may grow while commands keep coming, in bytes.
-const LONGEST_WAL: u64 = 64 << 20;
+/// How many pages of the write-ahead log are moved when the writer is idle. The first commit after
+/// such a move syncs twice, so that few are not worth it.
+const IDLE_PAGES: i64 = 1000;
+/// How many pages are moved while commands keep coming.
+const BUSY_PAGES: i64 = 16_384;
 /// The writer's page cache, in KiB.
 const CACHE_KIB: i64 = 16 << 10;
 
@@ -37,8 +41,6 @@ pub struct SqliteStore {
     path: PathBuf,
     db: Connection,
     head: Head,
-    /// Something was committed since the last checkpoint.
-    untidy: bool,
 }
 
 impl SqliteStore {
@@ -47,10 +49,18 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError`].
     pub fn open(path: &Path) -> Result<Self, StoreError> {
+        // SQLite gives the files beside the database the mode of the database itself.
+        std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)
+            .map_err(|error| StoreError::Failed(Box::new(error)))?;
         let mut db = connect(path)?;
         schema::migrate(&mut db)?;
         let head = read_head(&db)?;
-        Ok(Self { path: path.to_owned(), db, head, untidy: true })
+        Ok(Self { path: path.to_owned(), db, head })
     }
 
     fn run(
@@ -79,7 +89,6 @@ impl Store for SqliteStore {
     ) -> Result<Vec<Applied>, StoreError> {
         let (applied, head) = self.run(batch, mint)?;
         self.head = head;
-        self.untidy = true;
         Ok(applied)
     }
 
@@ -90,13 +99,13 @@ impl Store for SqliteStore {
     /// Moves committed pages from the write-ahead log into the database. Never within a commit:
     /// one that triggered it would take many times as long.
     fn tidy(&mut self, idle: bool) -> Result<(), StoreError> {
-        let wal = self.path.with_extension("db-wal");
-        let length = std::fs::metadata(wal).map_or(0, |metadata| metadata.len());
-        if !self.untidy || (!idle && length < LONGEST_WAL) {
-            return Ok(());
+        let pages = |row: &rusqlite::Row<'_>| Ok((row.get(1)?, row.get(2)?));
+        let (written, moved): (i64, i64) =
+            self.db.query_row("PRAGMA wal_checkpoint(NOOP)", [], pages)?;
+        let waiting = written - moved;
+        if waiting >= if idle { IDLE_PAGES } else { BUSY_PAGES } {
+            self.db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
         }
-        self.db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
-        self.untidy = false;
         Ok(())
     }
 

@@ -141,7 +141,7 @@ async fn the_first_token_is_in_a_private_file_and_secrets_are_nowhere_in_clear()
     let token = rig.device_token(json!({})).await;
     site.register(&rig, "alice", "secret-session-id").await;
     let data = rig.data.path().to_owned();
-    for file in ["admin-token", "hub-key", "audit-head", "lock"] {
+    for file in ["admin-token", "hub-key", "audit-head", "lock", "issuer", "hub.db", "hub.db-wal"] {
         let mode = std::fs::metadata(data.join(file)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{file}");
     }
