@@ -37,6 +37,7 @@ fn read(compact: &str, txn: String, device: &str, names: &[(String, String)]) ->
         txn,
         signer: device.to_owned(),
         pinned: told.map(|body| body.pinned),
+        mode: told.map(|body| body.mode.into()),
         catalogue: told.map(|body| body.catalogue.clone()),
         checked_ms: told.map(|body| body.checked.0),
         stores: told.map(|body| stores(&body.stores, names)).unwrap_or_default(),

@@ -377,6 +377,8 @@ pub(crate) struct Receipt {
     pub(crate) signer: String,
     /// A hub knows the key; none when the record could not be read.
     pub(crate) pinned: Option<bool>,
+    /// Which warden signed: root's, or the account's own.
+    pub(crate) mode: Option<Mode>,
     /// Version of the catalogue that was looked for.
     pub(crate) catalogue: Option<String>,
     /// When the last look was taken.

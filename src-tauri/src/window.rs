@@ -60,8 +60,10 @@ fn open(app: &AppHandle) -> tauri::Result<WebviewWindow> {
         .inner_size(360.0, 560.0)
         .min_inner_size(280.0, 320.0)
         .on_navigation(|url| {
-            // The page never leaves itself; in a development build it lives at a local address.
-            url.scheme() == "tauri" || url.host_str() == Some("localhost")
+            // The page never leaves itself; only a development build fetches it from a server.
+            url.scheme() == "tauri"
+                || url.host_str() == Some("tauri.localhost")
+                || cfg!(not(feature = "custom-protocol"))
         })
         .build()
 }

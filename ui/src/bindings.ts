@@ -345,6 +345,10 @@ signer: string,
  */
 pinned: boolean | null, 
 /**
+ * Which warden signed: root's, or the account's own.
+ */
+mode: Mode | null, 
+/**
  * Version of the catalogue that was looked for.
  */
 catalogue: string | null, 

@@ -43,6 +43,11 @@ describe("status", () => {
   test("names the mode in user mode", async () => {
     const page = await theatre.show(views.status_user);
     expect(await id(page, "mode-line").innerText()).toBe("User mode: this home only");
+    await page.evaluate((view) => window.stage.show(view), views.offline_user as View);
+    expect(await id(page, "mode-line").innerText()).toBe("User mode. Hub silent for 8 min");
+    await page.evaluate((view) => window.stage.show(view), views.verified_here as View);
+    await id(page, "open-receipt").click();
+    await page.getByText("User mode: this home only, by this account's own word.").waitFor();
   });
 
   test("promises no more than this device without a hub or a proof of who it is", async () => {

@@ -30,6 +30,7 @@ const receipt: Receipt = {
   txn: "0198f3a1-7c10-7d52-9e11-6a1f0b7a2c55",
   signer: "occ-07",
   pinned: true,
+  mode: "installed",
   catalogue: "38",
   checked_ms: NOW + 318,
   stores: [
@@ -144,6 +145,7 @@ export const views = {
   status_lock_unproved: { ...status, lock: { kind: "not-proved", why: "no locker holds the screen" } },
   status_last: { ...status, last: { outcome: "verified", at_ms: NOW - 90 * MINUTE, receipt } },
   offline,
+  offline_user: { ...offline, mode: "user" },
   offline_preview: { ...offline, preview: { kind: "ready", preview: { ...preview, sessions: null, cannot: [], ends: [{ name: "occ-07", here: true, sessions: null, labels: [] }] } } },
   preview_asking: { ...status, preview: { kind: "asking" } },
   preview_failed: { ...status, preview: { kind: "failed", why: "The survey stopped: home is not readable." } },
@@ -162,7 +164,7 @@ export const views = {
   }),
   verified: withRun({}),
   verified_here: withRun(
-    { everywhere: false, commit: { kind: "not-asked" }, sessions: null, targets: [HERE], receipt: { ...receipt, pinned: false } },
+    { everywhere: false, commit: { kind: "not-asked" }, sessions: null, targets: [HERE], receipt: { ...receipt, pinned: false, mode: "user" } },
     { ...status, mode: "user", hub: { kind: "unenrolled" }, scope: "no-hub" },
   ),
   verified_open: withRun({ targets: [HUB, GRID, HERE, LAPTOP, OPEN] }),

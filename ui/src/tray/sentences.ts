@@ -20,8 +20,9 @@ export interface Mark {
 export function headerWords(view: View | null, now: number): { words: string; silent: boolean } {
   if (!view) return { words: "", silent: false };
   const silent = view.hub.kind === "silent";
-  if (view.mode === "user" && !silent) return { words: t("header.mode.user"), silent };
-  return { words: hubWords(view.hub, now), silent };
+  const hub = hubWords(view.hub, now);
+  if (view.mode !== "user") return { words: hub, silent };
+  return { words: silent ? t("header.mode.user.silent", { hub }) : t("header.mode.user"), silent };
 }
 
 function hubWords(hub: Hub, now: number): string {
@@ -390,6 +391,11 @@ export function storeWords(line: Pick<StoreLine, "store">): string {
 export function some(all: readonly string[], most: number): string {
   const rest = all.length - most;
   return rest > 0 ? t("list.more", { names: names(all.slice(0, most)), n: rest }) : names(all);
+}
+
+/** Whether the receipt comes from a warden that nothing isolates from the account. */
+export function modeWords(receipt: Receipt): string[] {
+  return receipt.mode === "user" ? [t("receipt.mode.user")] : [];
 }
 
 /** Who signed the receipt, and whether anyone outside this device knows the key. */
