@@ -408,7 +408,7 @@ impl Warden {
 
     fn observe(&self, txn: &Txn, moment: &Moment) {
         match moment {
-            Moment::Begins(_) => {}
+            Moment::Begins(step) => die_here_for_a_test(step),
             Moment::Ended(step) => self.tell(txn, None, Some(step.clone())),
             Moment::Reached(outcome) => self.report(txn, *outcome),
         }
@@ -551,6 +551,16 @@ impl Warden {
 
     fn lock_running(&self) -> MutexGuard<'_, BTreeMap<Txn, Running>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// In a debug build, ends this very process where `EXEUNT_FAULT_AT` says: what a power cut would do.
+fn die_here_for_a_test(step: &str) {
+    if cfg!(debug_assertions)
+        && std::env::var_os("EXEUNT_FAULT_AT").is_some_and(|wanted| wanted == step)
+    {
+        let own = rustix::process::getpid();
+        let _never_returns = rustix::process::kill_process(own, rustix::process::Signal::KILL);
     }
 }
 

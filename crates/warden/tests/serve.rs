@@ -57,6 +57,14 @@ impl Rig {
         self.connect();
     }
 
+    /// Starts it anew so that it dies by `SIGKILL` where the step `name` begins.
+    fn restart_to_die_at(&mut self, name: &str) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.child = command(self.dir.path()).env("EXEUNT_FAULT_AT", name).spawn().unwrap();
+        self.connect();
+    }
+
     fn home(&self) -> PathBuf {
         self.dir.path().join("home")
     }
@@ -100,7 +108,12 @@ impl Drop for Rig {
 }
 
 fn spawn(dir: &Path) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_exeunt-warden"))
+    command(dir).spawn().unwrap()
+}
+
+fn command(dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_exeunt-warden"));
+    command
         .args(["serve", "--user-mode", "--home"])
         .arg(dir.join("home"))
         .arg("--runtime-dir")
@@ -112,9 +125,8 @@ fn spawn(dir: &Path) -> Child {
         .env("HOME", dir.join("home"))
         .env_remove("DISPLAY")
         .env_remove("DBUS_SESSION_BUS_ADDRESS")
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
+        .stderr(Stdio::null());
+    command
 }
 
 /// Everything up to the last answer.
@@ -335,6 +347,58 @@ fn a_killed_warden_takes_the_order_up_again_and_says_so() {
     assert_eq!(body.outcome, Outcome::Verified, "{:#?}", body.stores);
     let WardenAnswer::Receipts { receipts } = rig.ask(WardenRequest::ReceiptList) else { panic!() };
     assert_eq!(receipts.len(), 1);
+}
+
+/// Every step that a containment without a keychain goes through, in order.
+const STEPS: [&str; 11] = [
+    "lock",
+    "keep-list",
+    "freeze",
+    "identify",
+    "quarantine",
+    "end",
+    "await-end",
+    "edit",
+    "unlink",
+    "survey-again",
+    "survey-last",
+];
+
+#[test]
+fn killed_at_any_step_it_ends_in_the_same_state_with_one_receipt_that_says_so() {
+    for step in STEPS {
+        let mut rig = Rig::start();
+        rig.ask(WardenRequest::Status);
+        let mut hub = Hub::new();
+        hub.enroll(&rig);
+        let hosts = rig.home().join(".config/gh/hosts.yml");
+        std::fs::create_dir_all(hosts.parent().unwrap()).unwrap();
+        std::fs::write(&hosts, "github.com:\n    user: a\n    oauth_token: gho_x\n").unwrap();
+        let mut bystander =
+            Command::new("sleep").arg("600").env("HOME", rig.home()).spawn().unwrap();
+        rig.restart_to_die_at(step);
+        let set = hub.order("j1", "t1", later());
+        // It may die before the answer is out: then the hub sends the order again.
+        let acknowledged = rig.connect().ask(WardenRequest::Deliver { set: set.clone() }).is_ok();
+        assert!(!rig.child.wait().unwrap().success(), "{step} was never reached");
+        rig.restart();
+        if !acknowledged {
+            rig.ask(WardenRequest::Deliver { set });
+        }
+        let body = receipt(&rig, &hub);
+        assert_eq!(body.outcome, Outcome::Verified, "{step}: {:#?}", body.stores);
+        assert!(body.remarks.iter().any(|said| said.contains("interrupted")), "{step}: {body:#?}");
+        assert!(!rig.token().exists(), "{step}");
+        assert!(!std::fs::read_to_string(&hosts).unwrap().contains("gho_x"), "{step}");
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", bystander.id())).unwrap();
+        assert!(!stat.contains(") T "), "{step}: a bystander stayed frozen");
+        bystander.kill().unwrap();
+        bystander.wait().unwrap();
+        let listed = rig.ask(WardenRequest::ReceiptList);
+        assert!(matches!(&listed, WardenAnswer::Receipts { receipts } if receipts.len() == 1));
+        let left = std::fs::read_dir(rig.dir.path().join("state/quarantine"));
+        assert_eq!(left.map(Iterator::count).unwrap_or_default(), 0, "{step}");
+    }
 }
 
 #[test]
