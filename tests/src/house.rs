@@ -54,6 +54,7 @@ pub struct House {
     settings: PathBuf,
     warden_state: PathBuf,
     hub_port: u16,
+    between: Option<PathBuf>,
     warden: Option<Started>,
     agent: Option<Started>,
     hub: Option<Started>,
@@ -62,23 +63,41 @@ pub struct House {
 }
 
 impl House {
-    /// Starts all three and leaves the device unenrolled.
+    /// Starts all three and leaves the device unenrolled: for the whole machine as root, else in
+    /// user mode.
     ///
     /// # Errors
     /// A program is missing or ended early; the message has its log.
     pub fn open(ground: Ground, subjects: Subjects) -> Result<Self> {
-        let programs = Programs::install(&ground)?;
         let mode = if is_root() { Mode::Installed } else { Mode::User };
+        Self::open_in(ground, subjects, mode)
+    }
+
+    /// Starts all three in `mode`.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; and only root can install.
+    pub fn open_in(ground: Ground, subjects: Subjects, mode: Mode) -> Result<Self> {
+        let programs = Programs::install(&ground)?;
         let alice = ground.person("alice")?;
-        let agent_user = ground.person("agent")?;
-        let hub_user = ground.person("hub")?;
+        let (agent_user, hub_user) = match mode {
+            Mode::Installed => (ground.person("agent")?, ground.person("hub")?),
+            Mode::User => (alice.clone(), alice.clone()),
+        };
         let runtime = ground.dir("sockets", 0o755)?;
-        if is_root() {
-            // The agent makes its socket here, and the sticky bit keeps it off the warden's.
-            chown(&runtime, Some(0), Some(agent_user.gid))?;
-            std::fs::set_permissions(&runtime, std::fs::Permissions::from_mode(0o1775))?;
-        }
         let warden_state = ground.dir("warden", 0o700)?;
+        match mode {
+            Mode::Installed => {
+                // The agent makes its socket here, and the sticky bit keeps it off the warden's.
+                chown(&runtime, Some(0), Some(agent_user.gid))?;
+                std::fs::set_permissions(&runtime, std::fs::Permissions::from_mode(0o1775))?;
+            }
+            Mode::User => {
+                for dir in [&runtime, &warden_state] {
+                    chown(dir, Some(alice.uid), Some(alice.gid))?;
+                }
+            }
+        }
         let settings = ground.path().join("warden.toml");
         let agent_name = &agent_user.name;
         let subject = match subjects {
@@ -98,6 +117,7 @@ impl House {
             settings,
             warden_state,
             hub_port,
+            between: None,
             warden: None,
             agent: None,
             hub: None,
@@ -207,11 +227,19 @@ impl House {
     pub fn start_agent(&mut self) -> Result<()> {
         let mut agent = self.agent_user.command(&self.programs.agent);
         agent.arg("serve").arg("--runtime-dir").arg(&self.runtime);
-        agent.arg("--state-dir").arg(self.agent_user.home.join("state"));
+        agent.arg("--state-dir").arg(self.agent_user.runtime.join("agent"));
+        if let Some(between) = &self.between {
+            agent.arg("--warden-socket").arg(between);
+        }
         let agent = Started::start("exeunt-agent", &mut agent, &self.log("agent"))?;
         let socket = self.runtime.join("agent.sock");
         self.agent = Some(ready("the agent", agent, || UnixStream::connect(&socket).is_ok())?);
         Ok(())
+    }
+
+    /// Puts a socket between agent and warden, from the agent's next start on.
+    pub fn listen_between(&mut self, socket: PathBuf) {
+        self.between = Some(socket);
     }
 
     /// Starts the warden: as root for the whole machine, else for the one home.
@@ -226,7 +254,11 @@ impl House {
         warden.arg("serve").arg("--runtime-dir").arg(&self.runtime);
         warden.arg("--state-dir").arg(&self.warden_state).arg("--config").arg(&self.settings);
         if self.mode == Mode::User {
-            warden.arg("--user-mode").arg("--home").arg(&self.alice.home);
+            warden.arg("--user-mode");
+            if !is_root() {
+                // Beside a person's own work: a home that is not the account's.
+                warden.arg("--home").arg(&self.alice.home);
+            }
         }
         let warden = Started::start("exeunt-warden", &mut warden, &self.log("warden"))?;
         let socket = self.runtime.join("warden.sock");
@@ -274,7 +306,7 @@ impl House {
     /// The hub's directory.
     #[must_use]
     pub fn hub_data(&self) -> PathBuf {
-        self.hub_user.home.join("data")
+        self.hub_user.runtime.join("hub")
     }
 
     fn log(&self, name: &str) -> PathBuf {

@@ -3,6 +3,7 @@
 //! It refuses to act on anything that it did not make itself: every home, user, display, bus and
 //! process that a rig touches was started by that rig, and is ended by its id.
 
+pub mod bench;
 pub mod browser;
 pub mod desktop;
 pub mod house;

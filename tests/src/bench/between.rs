@@ -1,0 +1,181 @@
+//! A relay between agent and warden that tells when each thing passed.
+//!
+//! It refuses to change a byte: what passes is timed by this one clock and handed on.
+
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::os::unix::fs::chown;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use exeunt_domain::Timestamp;
+use exeunt_domain::order::{PROGRESS_EVENT, RECEIPT_EVENT};
+use exeunt_ipc::message::{Call, UplinkSet, WardenAnswer, WardenRequest};
+use serde_json::Value;
+
+use crate::people::Person;
+
+/// When each stage of one transaction passed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Passed {
+    /// The agent handed the order's SET to the warden.
+    pub(super) received: Option<Instant>,
+    /// The warden's word, by the wall clock, when the stores were out of reach. It waits behind
+    /// others on its way up, so that the time of its passing would say less.
+    pub(super) fenced: Option<Timestamp>,
+    /// The agent told that the hub had made the receipt durable.
+    pub(super) committed: Option<Instant>,
+}
+
+/// What has passed so far.
+#[derive(Debug, Default)]
+pub(super) struct Between {
+    seen: Mutex<Seen>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    passed: HashMap<String, Passed>,
+    receipts: HashMap<String, String>,
+}
+
+#[derive(Clone, Copy)]
+enum Towards {
+    Warden,
+    Agent,
+}
+
+impl Between {
+    /// Listens at `socket` for `agent` and hands everything on to `warden`.
+    pub(super) fn listen(socket: &Path, warden: &Path, agent: &Person) -> Result<Arc<Self>> {
+        let listener = UnixListener::bind(socket)?;
+        chown(socket, Some(agent.uid), Some(agent.gid))?;
+        let between = Arc::new(Self::default());
+        let (shared, warden) = (Arc::clone(&between), warden.to_owned());
+        std::thread::Builder::new().name("between".into()).spawn(move || {
+            for client in listener.incoming().flatten() {
+                // The agent tries again while no warden is there.
+                let Ok(server) = UnixStream::connect(&warden) else { continue };
+                if let Err(error) = join(&shared, client, server) {
+                    eprintln!("between agent and warden: {error:#}");
+                }
+            }
+        })?;
+        Ok(between)
+    }
+
+    /// Waits until the hub has the receipt of `txn`, and tells when everything passed.
+    pub(super) fn wait(&self, txn: &str, limit: Duration) -> Result<Passed> {
+        let end = Instant::now() + limit;
+        let mut seen = self.seen();
+        loop {
+            let passed = seen.passed.get(txn).copied().unwrap_or_default();
+            if passed.committed.is_some() {
+                return Ok(passed);
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                bail!("{txn} did not end within {} s: {passed:?}", limit.as_secs());
+            }
+            let woken = self.changed.wait_timeout(seen, left);
+            seen = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at a frame that passed at `at`.
+    fn look(&self, frame: &[u8], at: Instant, towards: Towards) {
+        match towards {
+            Towards::Warden => {
+                if let Ok(call) = serde_json::from_slice::<Call<WardenRequest>>(frame) {
+                    self.asked(call.request, at);
+                }
+            }
+            Towards::Agent => {
+                if let Ok(WardenAnswer::Uplink { sets }) = serde_json::from_slice(frame) {
+                    sets.into_iter().for_each(|set| self.handed_out(set));
+                }
+            }
+        }
+    }
+
+    fn asked(&self, request: WardenRequest, at: Instant) {
+        let mut seen = self.seen();
+        if let WardenRequest::Deliver { set } = &request
+            && let Some(txn) =
+                claims(set).and_then(|claims| Some(claims["txn"].as_str()?.to_owned()))
+        {
+            seen.passed.entry(txn).or_default().received.get_or_insert(at);
+        } else if let WardenRequest::UplinkResult { accepted, .. } = &request {
+            for jti in accepted {
+                let Some(txn) = seen.receipts.remove(jti.as_str()) else { continue };
+                seen.passed.entry(txn).or_default().committed = Some(at);
+                self.changed.notify_all();
+            }
+        }
+    }
+
+    fn handed_out(&self, set: UplinkSet) {
+        let Some(claims) = claims(&set.set) else { return };
+        let Some(txn) = claims["txn"].as_str().map(str::to_owned) else { return };
+        let events = &claims["events"];
+        let mut seen = self.seen();
+        if events[PROGRESS_EVENT]["outcome"] == "fenced" {
+            let at = events[PROGRESS_EVENT]["at"].as_u64();
+            seen.passed.entry(txn.clone()).or_default().fenced = at.map(Timestamp);
+        }
+        if !events[RECEIPT_EVENT].is_null() {
+            seen.receipts.insert(set.jti.as_str().to_owned(), txn);
+        }
+    }
+}
+
+/// Joins two streams, each way on a thread of its own.
+fn join(between: &Arc<Between>, client: UnixStream, server: UnixStream) -> Result<()> {
+    let back = (server.try_clone()?, client.try_clone()?);
+    for (from, to, towards) in [(client, server, Towards::Warden), (back.0, back.1, Towards::Agent)]
+    {
+        let between = Arc::clone(between);
+        std::thread::Builder::new().spawn(move || {
+            // It ends when either side closes, which is told to the other.
+            let _ended = hand_on(&between, &from, &to, towards);
+            let _closed = to.shutdown(std::net::Shutdown::Both);
+        })?;
+    }
+    Ok(())
+}
+
+fn hand_on(
+    between: &Between,
+    mut from: &UnixStream,
+    mut to: &UnixStream,
+    towards: Towards,
+) -> Result<()> {
+    loop {
+        let mut length = [0_u8; 4];
+        from.read_exact(&mut length)?;
+        let count = usize::try_from(u32::from_be_bytes(length)).context("a frame's length")?;
+        let mut frame = vec![0_u8; count + length.len()];
+        let (head, body) = frame.split_at_mut(length.len());
+        head.copy_from_slice(&length);
+        from.read_exact(body)?;
+        let at = Instant::now();
+        to.write_all(&frame)?;
+        between.look(frame.get(length.len()..).unwrap_or_default(), at, towards);
+    }
+}
+
+/// The claims of a compact SET, unverified: only its times are of interest here.
+fn claims(compact: &str) -> Option<Value> {
+    let payload = URL_SAFE_NO_PAD.decode(compact.split('.').nth(1)?).ok()?;
+    serde_json::from_slice(&payload).ok()
+}

@@ -1,0 +1,149 @@
+//! An order from the operator's call to the receipt at the hub, beside its floor.
+//!
+//! It refuses to refill the home inside the clock, and to count a round that was not verified.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, ensure};
+use exeunt_domain::Outcome;
+use exeunt_domain::receipt::Mode;
+
+use super::between::Between;
+use super::floor::Floor;
+use super::{Measured, p50_p99};
+use crate::house::{Admin, House, SUBJECT, Subjects};
+use crate::people::{Ground, Person};
+use crate::waiting;
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Ten stores, small and each of another kind or place.
+const STORES: [&str; 10] = [
+    ".config/chromium/Default/Cookies",
+    ".config/chromium/Default/Local Storage/leveldb/000003.log",
+    ".config/chromium/Default/Session Storage/000003.log",
+    ".config/chromium/Default/Sessions/Session_1",
+    ".config/chromium/Default/IndexedDB/https_x_0.indexeddb.leveldb/000003.log",
+    ".config/mozilla/firefox/rig.alice/cookies.sqlite",
+    ".config/mozilla/firefox/rig.alice/sessionstore-backups/recovery.jsonlz4",
+    ".config/mozilla/firefox/rig.alice/storage/default/http+++x/ls/data.sqlite",
+    ".aws/sso/cache/x.json",
+    ".claude/.credentials.json",
+];
+
+/// What makes the places above profiles.
+const PROFILES: [(&str, &str); 4] = [
+    (".config/chromium/Local State", "{}"),
+    (".config/chromium/Default/Preferences", "{}"),
+    (".config/mozilla/firefox/profiles.ini", "[Profile0]\nName=a\nIsRelative=1\nPath=rig.alice\n"),
+    (".config/mozilla/firefox/rig.alice/prefs.js", "\n"),
+];
+
+pub(super) fn run(quick: bool) -> Result<Measured> {
+    let rounds = if quick { 50 } else { 500 };
+    let mut house = House::open_in(Ground::new()?, Subjects::Alice, Mode::User)?;
+    let socket = house.ground.path().join("between.sock");
+    let warden = house.runtime.join("warden.sock");
+    let between = Between::listen(&socket, &warden, &house.alice)?;
+    house.listen_between(socket);
+    house.stop_agent(rustix::process::Signal::TERM)?;
+    house.start_agent()?;
+    house.enrol("bench")?;
+    let admin = house.admin()?;
+    let floor = Floor::start(house.ground.path())?;
+    for (place, text) in PROFILES {
+        house.alice.write(place, text)?;
+    }
+    let mut samples = Samples::default();
+    for round in 0..rounds {
+        if round % 100 == 0 {
+            eprintln!("-- order {round} of {rounds}");
+        }
+        samples.floor.push(floor.round()?);
+        let taken = one(&house, &admin, &between).with_context(|| house.logs());
+        samples.add(taken.with_context(|| format!("round {round}"))?);
+    }
+    Ok(samples.measured(rounds))
+}
+
+struct Round {
+    received: f64,
+    fenced: f64,
+    receipt: f64,
+}
+
+fn one(house: &House, admin: &Admin, between: &Between) -> Result<Round> {
+    refill(&house.alice)?;
+    begin_session(house, admin)?;
+    let (sent, wall) = (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH)?);
+    let txn = admin.sign_out(SUBJECT)?.txn.context("no transaction")?;
+    let passed = between.wait(txn.as_str(), LIMIT)?;
+    let state = admin.final_txn(&txn, LIMIT)?;
+    ensure!(state.outcome == Outcome::Verified, "{state:?}");
+    let left: Vec<_> = STORES.iter().filter(|it| house.alice.home.join(it).exists()).collect();
+    ensure!(left.is_empty(), "left: {left:?}");
+    let after = |at: Option<Instant>, what| -> Result<f64> {
+        let at = at.with_context(|| format!("{what} was not seen"))?;
+        Ok(at.saturating_duration_since(sent).as_secs_f64() * 1000.0)
+    };
+    let fenced = Duration::from_millis(passed.fenced.context("the fence was not seen")?.0);
+    Ok(Round {
+        received: after(passed.received, "the order")?,
+        // The device's clock is this machine's; it counts whole milliseconds.
+        fenced: fenced.saturating_sub(wall).as_secs_f64() * 1000.0,
+        receipt: after(passed.committed, "the receipt")?,
+    })
+}
+
+fn refill(alice: &Person) -> Result<()> {
+    for store in STORES {
+        alice.write(store, [b's'; 512])?;
+    }
+    Ok(())
+}
+
+/// A new session, or the device would be no target.
+fn begin_session(house: &House, admin: &Admin) -> Result<()> {
+    crate::process::output(&mut house.typed_by(&house.alice, &["status", "--json"]))?;
+    waiting::until("the session's registration", LIMIT, || {
+        let sessions = admin.sessions(SUBJECT)?.sessions;
+        Ok(sessions.iter().any(|session| session.revoked_by.is_none()).then_some(()))
+    })
+}
+
+#[derive(Default)]
+struct Samples {
+    floor: Vec<f64>,
+    received: Vec<f64>,
+    fenced: Vec<f64>,
+    receipt: Vec<f64>,
+}
+
+impl Samples {
+    fn add(&mut self, round: Round) {
+        self.received.push(round.received);
+        self.fenced.push(round.fenced);
+        self.receipt.push(round.receipt);
+    }
+
+    fn measured(self, rounds: u32) -> Measured {
+        let mut measured = Measured::of("order");
+        measured.figure("orders", f64::from(rounds));
+        let floor = p50_p99(self.floor);
+        measured.floor("fsync_and_round_trip_p50_ms", floor.0);
+        measured.floor("fsync_and_round_trip_p99_ms", floor.1);
+        let received = p50_p99(self.received);
+        measured.figure("received_p50_ms", received.0);
+        measured.figure("received_p99_ms", received.1);
+        let fenced = p50_p99(self.fenced);
+        measured.figure("fenced_p50_ms", fenced.0);
+        measured.figure("fenced_p99_ms", fenced.1);
+        let receipt = p50_p99(self.receipt);
+        measured.figure("receipt_p50_ms", receipt.0);
+        measured.figure("receipt_p99_ms", receipt.1);
+        measured.ratio("received_p50_ratio", received.0 / floor.0, 2.0);
+        measured.ratio("received_p99_ratio", received.1 / floor.1, 5.0);
+        measured.aim("fenced_p99_ms", fenced.1, 100.0);
+        measured
+    }
+}
