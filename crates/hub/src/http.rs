@@ -386,3 +386,25 @@ fn is_media(headers: &HeaderMap, media: &str) -> bool {
     let essence = given.map(|text| text.split(';').next().unwrap_or_default().trim());
     essence.is_some_and(|essence| essence.eq_ignore_ascii_case(media))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn services_and_operators_name_the_shared_doors_alike() {
+        assert_eq!(wire::SESSIONS, path::SESSIONS);
+        assert_eq!(wire::TOKEN, path::TOKEN);
+    }
+
+    #[test]
+    fn reads_a_media_type_whatever_its_case_and_parameters() {
+        let is = |text: &'static str| {
+            let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(text))]);
+            is_media(&headers, "application/json")
+        };
+        assert!(is("application/json") && is("Application/JSON; charset=utf-8"));
+        assert!(!is("application/jsonp") && !is("text/plain") && !is(""));
+        assert!(!is_media(&HeaderMap::new(), "application/json"));
+    }
+}

@@ -264,3 +264,27 @@ async fn a_new_enrolment_replays_nothing_of_the_old_one() {
     assert_eq!(device.order(&rig, orders.values().next().unwrap()).1.previous, None);
     rig.hub.stop().await;
 }
+
+#[tokio::test]
+async fn an_unanswered_order_is_signed_again_for_a_device_that_waits() {
+    let rig = Rig::with(|config| {
+        config.limits.poll_hold = Duration::from_secs(3600);
+        config.limits.order_good_for = Duration::from_millis(50);
+        config.limits.housekeeping = Duration::from_millis(5);
+    })
+    .await;
+    let device = rig.device("occ-07").await;
+    device.begin(&rig, "alice", "c1", Proof::Account).await;
+    let txn = rig.sign_out("alice").await.txn.unwrap();
+    let first = jtis(&device.poll(&rig, &PollRequest::default()).await.sets);
+    let request = PollRequest { ack: first.clone(), ..PollRequest::default() };
+    let again = device.poll(&rig, &request).await.sets;
+    let (ordered, order) = device.order(&rig, again.values().next().unwrap());
+    assert_eq!(ordered.as_ref(), Some(&txn));
+    assert_eq!(
+        order.previous.as_ref(),
+        first.first(),
+        "it was acknowledged, so it is in the chain"
+    );
+    rig.hub.stop().await;
+}

@@ -2,6 +2,8 @@
 //!
 //! It refuses to take a status alone for proof: each test looks at what did not happen.
 
+use std::time::Duration;
+
 use exeunt_api::path;
 use exeunt_domain::order::{PROGRESS_EVENT, SESSION_ESTABLISHED_EVENT};
 use exeunt_domain::{Outcome, Proof, Tier, Timestamp, Txn};
@@ -218,6 +220,28 @@ async fn refuses_bodies_that_are_too_large_broken_misnamed_or_of_the_wrong_type(
     assert_eq!(rig.get("/v1/nothing", &rig.admin).await.code(), "not_found");
     assert_eq!(rig.get(path::SIGN_OUT, &rig.admin).await.code(), "method_not_allowed");
     assert!(rig.audited("sign-out").await.is_empty());
+    rig.hub.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_dawdles_over_its_head_or_body_is_cut_off() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let rig = Rig::with(|config| config.limits.read_timeout = Duration::from_millis(200)).await;
+    let body = format!(
+        "POST {} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\
+         content-type: application/json\r\ncontent-length: 100\r\n\r\n{{",
+        path::SIGN_OUT,
+        rig.admin
+    );
+    for (begun, answer) in [("GET /healthz HTTP/1.1\r\nhost:", ""), (&body, "HTTP/1.1 408")] {
+        let mut slow = tokio::net::TcpStream::connect(rig.hub.addr).await.unwrap();
+        slow.write_all(begun.as_bytes()).await.unwrap();
+        let mut heard = String::new();
+        // Ends only because the hub hangs up.
+        slow.read_to_string(&mut heard).await.unwrap();
+        assert!(heard.starts_with(answer), "{heard}");
+    }
+    assert_eq!(rig.get(path::HEALTH, "").await.status, 200);
     rig.hub.stop().await;
 }
 
