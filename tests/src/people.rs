@@ -7,7 +7,6 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
@@ -82,8 +81,7 @@ impl Ground {
         let dir = tempfile::Builder::new().prefix("exeunt-").tempdir()?;
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755))?;
         let path = dir.path().to_owned();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
-        let mark = format!("{}-{}", std::process::id(), now.as_nanos());
+        let mark = path.display().to_string();
         let suffix = String::new();
         Ok(Self { dir: Some(dir), path, mark, suffix, people: Mutex::default() })
     }

@@ -14,7 +14,8 @@ use anyhow::{Context, Result, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
-/// The variable that marks every process of a rig.
+/// The variable that marks every process of a rig with its directory. A program that cleans its
+/// environment keeps its home, which lies in there too.
 pub const MARK: &str = "EXEUNT_RIG";
 
 /// A program that the rig started. It is killed when this is dropped.
@@ -154,15 +155,18 @@ pub fn wait_gone(id: u32, limit: Duration) -> Result<bool> {
     }
 }
 
-/// Kills every process that carries `mark`, or runs as `uid`, but this one. Returns how many.
+/// Kills every process with a variable in its environment that begins with `mark`, or that runs as
+/// `uid`, but this one. Returns how many.
 ///
 /// # Errors
 /// `/proc` could not be read, or something could not be ended.
 pub fn sweep(mark: &str, uid: Option<u32>) -> Result<usize> {
-    let wanted = format!("{MARK}={mark}");
+    let value = format!("={mark}");
+    let is_ours =
+        |variable: &[u8]| variable.windows(value.len()).any(|part| part == value.as_bytes());
     let mut ended = 0;
     for _ in 0..3 {
-        let found = processes_of(&wanted, uid)?;
+        let found = processes_of(&is_ours, uid)?;
         if found.is_empty() {
             return Ok(ended);
         }
@@ -180,7 +184,7 @@ pub fn sweep(mark: &str, uid: Option<u32>) -> Result<usize> {
     Ok(ended)
 }
 
-fn processes_of(mark: &str, uid: Option<u32>) -> Result<Vec<u32>> {
+fn processes_of(is_ours: &impl Fn(&[u8]) -> bool, uid: Option<u32>) -> Result<Vec<u32>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc")? {
         let path = entry?.path();
@@ -199,7 +203,7 @@ fn processes_of(mark: &str, uid: Option<u32>) -> Result<Vec<u32>> {
         }
         let owned = uid.is_some_and(|uid| field("Uid:") == Some(uid.to_string()));
         let marked = std::fs::read(path.join("environ"))
-            .is_ok_and(|all| all.split(|byte| *byte == 0).any(|one| one == mark.as_bytes()));
+            .is_ok_and(|all| all.split(|byte| *byte == 0).any(is_ours));
         if owned || marked {
             found.push(id);
         }
