@@ -20,6 +20,7 @@ use serde::Serialize;
 
 pub use judge::{Row, Wrong};
 pub use scene::{Scene, Secret};
+pub use warden::program as warden_program;
 
 use crate::people::{Ground, is_root};
 

@@ -77,14 +77,23 @@ impl<F: Files> Execution<F> {
             holders,
             frozen,
             alive,
+            outlived,
             item_errors,
             remarks,
         } = self;
         let recorder = Recorder::new(host.clock, host.observe, armed.accepted_at, steps);
         let run = Run { host, recorder: &recorder, order: armed.demand.txn.as_str() };
         let mut look = Look { run: &run, catalogue, tier: armed.plan.tier, appeared: Vec::new() };
-        let mut done =
-            Done { quarantines, identities, holders, alive, item_errors, remarks, frozen: vec![] };
+        let mut done = Done {
+            quarantines,
+            identities,
+            holders,
+            alive,
+            outlived,
+            item_errors,
+            remarks,
+            frozen: vec![],
+        };
         let not_covered = armed.plan.cannot();
         look.contain_appeared("survey-again", &armed.plan.stores, &mut done);
         run.thaw(&frozen);
@@ -248,6 +257,10 @@ impl<F: Files> LastLook<'_, F> {
             let why = "was a symbolic link: the link is gone, what it led to was not touched";
             return (Verdict::Residual, Some(format!("{} {why}", link.place())));
         }
+        if self.is_outlived(store) {
+            let why = "another user's file, unlinked here, keeps another name elsewhere";
+            return (Verdict::Residual, Some(why.into()));
+        }
         if let Some(pid) = self.would_not_end(store) {
             return (Verdict::Unknown, Some(format!("pid {pid} held it and did not end")));
         }
@@ -277,6 +290,17 @@ impl<F: Files> LastLook<'_, F> {
         let held = self.done.holders.iter().filter(|holder| self.is_of(store, holder));
         let mut pids = held.map(|holder| &holder.process);
         pids.find(|process| self.done.alive.contains(process)).map(|process| process.pid)
+    }
+
+    /// Whether a file of the store is still there under another name. One that cannot be assigned
+    /// counts for every store.
+    fn is_outlived(&self, store: &Store<F::Dir>) -> bool {
+        let row = store.row();
+        let identities = &self.done.identities;
+        self.done.outlived.iter().any(|file| {
+            let mut rows = identities.iter().filter(|(_, of)| of == file).map(|(row, _)| row);
+            rows.clone().next().is_none() || rows.any(|of| *of == row)
+        })
     }
 
     fn is_of(&self, store: &Store<F::Dir>, holder: &Holder) -> bool {

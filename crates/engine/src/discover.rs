@@ -12,6 +12,13 @@ use crate::survey::Refusal;
 
 /// Largest `profiles.ini` read, in bytes.
 const MAX_INI_BYTES: usize = 256 << 10;
+/// Largest `Local State` read, in bytes.
+const MAX_STATE_BYTES: usize = 16 << 20;
+/// A directory that holds one of these is a Chromium profile, whatever names it.
+const CHROMIUM_MARKS: [&str; 4] = ["Preferences", "Cookies", "Local Storage", "Network"];
+/// A directory that holds one of these is a Gecko profile, whatever names it.
+const GECKO_MARKS: [&str; 4] =
+    ["prefs.js", "cookies.sqlite", "cookies.sqlite-wal", "sessionstore-backups"];
 
 /// One profile of one app, by its open directories.
 pub(crate) struct Instance<'c, D> {
@@ -132,9 +139,10 @@ impl<'h, 'c, F: Files> Finder<'h, 'c, F> {
         if self.holds(&root, "Preferences") {
             self.instance(app, String::new(), root.clone(), owner.take(), cache.clone());
         }
+        let named = self.named_in_local_state(&root);
         for name in self.profile_names(app, &root) {
             let Some(dir) = self.enter(app, &root, &name) else { continue };
-            if self.holds(&dir, "Preferences") {
+            if named.contains(&name) || self.holds_any(&dir, &CHROMIUM_MARKS) {
                 let cache = cache.as_ref().and_then(|cache| self.enter(app, cache, &name));
                 self.instance(app, name.to_shown(), dir, owner.take(), cache);
             }
@@ -159,7 +167,7 @@ impl<'h, 'c, F: Files> Finder<'h, 'c, F> {
         for parent in [Some(root), profiles].into_iter().flatten() {
             for name in self.profile_names(app, &parent) {
                 let Some(dir) = self.enter(app, &parent, &name) else { continue };
-                if self.holds(&dir, "prefs.js") {
+                if self.holds_any(&dir, &GECKO_MARKS) {
                     let cache = cache.as_ref().and_then(|cache| self.enter(app, cache, &name));
                     self.instance(app, name.to_shown(), dir, owner.take(), cache);
                 }
@@ -172,6 +180,13 @@ impl<'h, 'c, F: Files> Finder<'h, 'c, F> {
         let Some(name) = Name::new(b"profiles.ini") else { return Vec::new() };
         let Ok(text) = self.files.read(root, &name, MAX_INI_BYTES) else { return Vec::new() };
         profile_paths(&text)
+    }
+
+    /// The profiles that `Local State` lists.
+    fn named_in_local_state(&self, root: &F::Dir) -> Vec<Name> {
+        let Some(name) = Name::new(b"Local State") else { return Vec::new() };
+        let Ok(text) = self.files.read(root, &name, MAX_STATE_BYTES) else { return Vec::new() };
+        listed_profiles(&text)
     }
 
     fn instance(
@@ -299,6 +314,10 @@ impl<'h, 'c, F: Files> Finder<'h, 'c, F> {
             .is_some_and(|name| matches!(self.files.look(dir, &name), Ok(Some(_))))
     }
 
+    fn holds_any(&self, dir: &F::Dir, files: &[&str]) -> bool {
+        files.iter().any(|file| self.holds(dir, file))
+    }
+
     pub(crate) fn refuse(&mut self, app: &App, place: String, why: &str) {
         let refusal = Refusal { app: app.id.clone(), place, why: why.to_owned() };
         if !self.refusals.contains(&refusal) {
@@ -375,6 +394,14 @@ pub(crate) fn profile_paths(ini: &[u8]) -> Vec<Vec<u8>> {
     paths
 }
 
+/// The keys of `profile.info_cache` in a `Local State` that are names.
+pub(crate) fn listed_profiles(state: &[u8]) -> Vec<Name> {
+    let state: serde_json::Value = serde_json::from_slice(state).unwrap_or_default();
+    let listed = state.pointer("/profile/info_cache").and_then(serde_json::Value::as_object);
+    let names = listed.into_iter().flatten().map(|(name, _)| Name::new(name.as_bytes()));
+    names.flatten().collect()
+}
+
 fn last_name(place: &[Name]) -> String {
     place.last().map(Name::to_shown).unwrap_or_default()
 }
@@ -400,6 +427,14 @@ mod tests {
         let shown: Vec<_> = found[0].iter().map(|path| shown(path)).collect();
         assert_eq!(shown, ["/a/my dir http://x", "/a/my dir", "/a/my"]);
         assert!(retitled_profiles(app, &[title.to_vec(), b"x".to_vec()]).is_empty());
+    }
+
+    #[test]
+    fn reads_profiles_from_a_local_state_and_nothing_that_is_no_name() {
+        let state = br#"{"profile":{"info_cache":{"Work":{},"../x":{},"":{},"Profile 1":{}}}}"#;
+        let names: Vec<_> = listed_profiles(state).iter().map(Name::to_shown).collect();
+        assert_eq!(names, ["Profile 1", "Work"]);
+        assert!(listed_profiles(b"{\"profile\":[").is_empty());
     }
 
     #[test]

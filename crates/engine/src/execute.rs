@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use exeunt_catalogue::Action;
+use exeunt_catalogue::{Action, Base};
 use exeunt_domain::{Outcome, StepReport, Tier};
 
 use crate::bounds::Target;
@@ -37,6 +37,8 @@ pub struct Execution<F: Files> {
     pub(crate) frozen: Vec<ProcessId>,
     /// Ended, and still alive when the wait was over.
     pub(crate) alive: Vec<ProcessId>,
+    /// Unlinked, and still there under names that were not ours to unlink.
+    pub(crate) outlived: Vec<Identity>,
     /// Per keychain item, why it was not cleared.
     pub(crate) item_errors: Vec<(Item, KeychainError)>,
     pub(crate) remarks: Vec<String>,
@@ -69,6 +71,7 @@ impl<D: Clone + Send + Sync> ArmedPlan<D> {
             holders: done.holders,
             frozen: done.frozen,
             alive: done.alive,
+            outlived: done.outlived,
             item_errors: done.item_errors,
             remarks: done.remarks,
         }
@@ -82,6 +85,7 @@ pub(crate) struct Done<Q> {
     pub(crate) holders: Vec<Holder>,
     pub(crate) frozen: Vec<ProcessId>,
     pub(crate) alive: Vec<ProcessId>,
+    pub(crate) outlived: Vec<Identity>,
     pub(crate) item_errors: Vec<(Item, KeychainError)>,
     pub(crate) remarks: Vec<String>,
 }
@@ -94,6 +98,7 @@ impl<Q> Default for Done<Q> {
             holders: Vec::new(),
             frozen: Vec::new(),
             alive: Vec::new(),
+            outlived: Vec::new(),
             item_errors: Vec::new(),
             remarks: Vec::new(),
         }
@@ -157,7 +162,7 @@ impl<F: Files> Run<'_, '_, F> {
             self.quarantine(stores, done);
             self.recorder.reached(Outcome::Fenced);
         }
-        let ended = self.end_holders(keep, done);
+        let ended = self.end_holders(stores, keep, done);
         done.alive.extend(self.await_gone(&ended));
         done.frozen.retain(|process| !ended.contains(process));
         if !still {
@@ -178,8 +183,8 @@ impl<F: Files> Run<'_, '_, F> {
     }
 
     fn finish(&self, stores: &[Store<F::Dir>], done: &mut Done<F::Quarantine>) {
-        self.edit(stores);
-        self.unlink(&mut done.quarantines);
+        self.edit(stores, &mut done.outlived);
+        self.unlink(&mut done.quarantines, &mut done.outlived);
     }
 
     fn keep(&self) -> BTreeSet<ProcessId> {
@@ -260,6 +265,7 @@ impl<F: Files> Run<'_, '_, F> {
     /// Ends who holds a store, and what belongs to them: descendants from the same program.
     fn end_holders(
         &self,
+        stores: &[Store<F::Dir>],
         keep: &BTreeSet<ProcessId>,
         done: &mut Done<F::Quarantine>,
     ) -> Vec<ProcessId> {
@@ -270,8 +276,9 @@ impl<F: Files> Run<'_, '_, F> {
                 Vec::new()
             });
             let listed = self.host.processes.list().unwrap_or_default();
-            let held: BTreeSet<ProcessId> = holders.iter().map(|h| h.process.clone()).collect();
+            let mut held: BTreeSet<ProcessId> = holders.iter().map(|h| h.process.clone()).collect();
             done.holders.extend(holders);
+            held.extend(self.hold_nameless(stores));
             let family = with_descendants(&held, &listed);
             let (spared, ended): (Vec<_>, Vec<_>) =
                 family.into_iter().partition(|process| keep.contains(process));
@@ -286,6 +293,37 @@ impl<F: Files> Run<'_, '_, F> {
             }
             ended
         })
+    }
+
+    /// Who holds a file that had its name beside or beneath a store: something else removed it
+    /// under a program that still has it.
+    fn hold_nameless(&self, stores: &[Store<F::Dir>]) -> BTreeSet<ProcessId> {
+        let files = self.host.files;
+        let bases = [Base::Home, Base::Config, Base::Cache, Base::Data, Base::State];
+        let too_wide: Vec<Vec<Name>> = bases
+            .into_iter()
+            .filter_map(|base| files.base(base).ok().flatten())
+            .map(|base| files.place(&base))
+            .collect();
+        let beside: BTreeSet<Vec<Name>> = stores
+            .iter()
+            .flat_map(|store| &store.targets)
+            .map(|target| files.place(target.dir()))
+            .filter(|place| !too_wide.contains(place))
+            .collect();
+        let was_beside = |path: &[u8]| {
+            // What held it may be gone as well: the nearest directory that is left counts.
+            let ends = path.iter().enumerate().rev().filter(|(_, byte)| **byte == b'/');
+            let mut above = ends.filter_map(|(end, _)| path.get(..end));
+            let dir = above.find_map(|above| files.beneath_home(above).ok().flatten());
+            dir.is_some_and(|dir| {
+                let place = files.place(&dir);
+                beside.iter().any(|store| place.starts_with(store))
+            })
+        };
+        let nameless = self.host.processes.nameless().unwrap_or_default();
+        let held = nameless.into_iter().filter(|(_, path)| was_beside(path));
+        held.map(|(process, _)| process).collect()
     }
 
     fn await_gone(&self, ended: &[ProcessId]) -> Vec<ProcessId> {
@@ -312,6 +350,7 @@ impl<F: Files> Run<'_, '_, F> {
                 let at = self.quarantine_for(target, &mut opened, errors);
                 let place = opened.get(at).and_then(|(_, quarantine)| quarantine.as_ref());
                 if let Err(error) = self.put_away(target, place) {
+                    note_outlived(&error, &mut done.outlived);
                     errors.push(format!("{}: {error}", target.place()));
                 }
             }
@@ -361,7 +400,7 @@ impl<F: Files> Run<'_, '_, F> {
         }
     }
 
-    fn edit(&self, stores: &[Store<F::Dir>]) {
+    fn edit(&self, stores: &[Store<F::Dir>], outlived: &mut Vec<Identity>) {
         let edits: Vec<_> = stores
             .iter()
             .filter_map(|store| match &store.action {
@@ -377,14 +416,17 @@ impl<F: Files> Run<'_, '_, F> {
                 for target in targets {
                     match self.host.files.edit(target.dir(), target.entry(), edit) {
                         Ok(_) | Err(FilesError::NotFound) => {}
-                        Err(error) => errors.push(format!("{}: {error}", target.place())),
+                        Err(error) => {
+                            note_outlived(&error, outlived);
+                            errors.push(format!("{}: {error}", target.place()));
+                        }
                     }
                 }
             }
         });
     }
 
-    fn unlink(&self, quarantines: &mut Vec<F::Quarantine>) {
+    fn unlink(&self, quarantines: &mut Vec<F::Quarantine>, outlived: &mut Vec<Identity>) {
         if quarantines.is_empty() {
             return;
         }
@@ -392,8 +434,9 @@ impl<F: Files> Run<'_, '_, F> {
             quarantines.retain(|quarantine| match self.host.files.empty_quarantine(quarantine) {
                 Ok(_) => false,
                 Err(error) => {
+                    note_outlived(&error, outlived);
                     errors.push(error.to_string());
-                    true
+                    !matches!(error, FilesError::LinkedElsewhere { complete: true, .. })
                 }
             });
         });
@@ -411,6 +454,13 @@ impl<F: Files> Run<'_, '_, F> {
                 }
             }
         });
+    }
+}
+
+/// Remembers the files that an error says have outlived their unlinking.
+fn note_outlived(error: &FilesError, outlived: &mut Vec<Identity>) {
+    if let FilesError::LinkedElsewhere { files, .. } = error {
+        outlived.extend(files);
     }
 }
 

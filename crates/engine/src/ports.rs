@@ -113,6 +113,15 @@ pub enum FilesError {
     /// The destination lies on another mount (`EXDEV`).
     #[error("on another mount")]
     OtherMount,
+    /// Files were unlinked whose other names keep what they hold: nobody but their owner, who is
+    /// not the home's, may empty them.
+    #[error("{} files keep other names", files.len())]
+    LinkedElsewhere {
+        /// Which files.
+        files: Vec<Identity>,
+        /// Whether everything else went.
+        complete: bool,
+    },
     /// The operating system refused, for example an immutable file.
     #[error("{op}: {source}")]
     Os {
@@ -311,6 +320,15 @@ pub trait Processes: Sync {
     /// # Errors
     /// [`ProcessError::Os`]; a process that vanishes meanwhile is no error.
     fn holders(&self, files: &[Identity]) -> Result<Vec<Holder>, ProcessError>;
+
+    /// Files without a name that processes still hold, by the path that they had. An adapter that
+    /// cannot tell answers with none.
+    ///
+    /// # Errors
+    /// [`ProcessError::Os`]; a process that vanishes meanwhile is no error.
+    fn nameless(&self) -> Result<Vec<(ProcessId, Vec<u8>)>, ProcessError> {
+        Ok(Vec::new())
+    }
 
     /// Processes that must be spared: our own, the bus, the keyring daemon, the compositor or X
     /// server, the locker, the tray with its children. By pid, start time and executable.

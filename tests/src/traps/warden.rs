@@ -24,7 +24,10 @@ pub(super) struct Said {
 }
 
 /// The warden that was built with this very program.
-pub(super) fn program() -> Result<PathBuf> {
+///
+/// # Errors
+/// It was not built.
+pub fn program() -> Result<PathBuf> {
     let own = std::env::current_exe()?;
     let dir = own.parent().context("a program without a directory")?;
     let built = if dir.ends_with("deps") { dir.parent() } else { Some(dir) };

@@ -19,7 +19,7 @@ const SWEEPS: u32 = 8;
 
 /// Unlinks `entry` of `dir` with everything beneath it. Returns how many files went.
 pub(super) fn entry(dir: impl AsFd, entry: &Entry, owner: &Account) -> Result<u64, FilesError> {
-    let mut work = Work { owner, went: 0, first_error: None, fresh: 0 };
+    let mut work = Work::of(owner);
     if entry.kind == FileKind::Dir {
         match open_same(&dir, entry) {
             Ok(tree) => {
@@ -40,7 +40,7 @@ pub(super) fn contents(
     owner: &Account,
     spared: &BTreeSet<Name>,
 ) -> Result<u64, FilesError> {
-    let mut work = Work { owner, went: 0, first_error: None, fresh: 0 };
+    let mut work = Work::of(owner);
     work.clear(dir, spared);
     work.done()
 }
@@ -64,9 +64,15 @@ struct Work<'a> {
     went: u64,
     first_error: Option<FilesError>,
     fresh: u64,
+    /// Unlinked, and still there under another name with all that they hold.
+    outlived: Vec<Identity>,
 }
 
-impl Work<'_> {
+impl<'a> Work<'a> {
+    fn of(owner: &'a Account) -> Self {
+        Self { owner, went: 0, first_error: None, fresh: 0, outlived: Vec::new() }
+    }
+
     /// Empties `top`. Directories below are first moved up into `top` itself, so that a tree of any
     /// depth needs two descriptors and no stack.
     fn clear(&mut self, top: &OwnedFd, spared: &BTreeSet<Name>) {
@@ -141,12 +147,19 @@ impl Work<'_> {
         if entry.mount_point {
             return self.fail(FilesError::OtherMount);
         }
-        let shared = entry.kind == FileKind::File && entry.links > 1;
-        if shared
-            && entry.owner == self.owner.uid
-            && let Err(error) = truncate(&dir, entry, self.owner)
-        {
-            return self.fail(error);
+        if entry.kind == FileKind::File && entry.links > 1 {
+            let emptied = if entry.owner == self.owner.uid {
+                truncate(&dir, entry, self.owner)
+            } else {
+                Err(FilesError::IdentityChanged)
+            };
+            // Unlinked all the same: one name less.
+            if emptied.is_err() && !self.outlived.contains(&entry.identity) {
+                self.outlived.push(entry.identity);
+            }
+        } else {
+            // Its last name: nothing keeps it any more.
+            self.outlived.retain(|file| *file != entry.identity);
         }
         match unlink_name(dir, &entry.name, AtFlags::empty()) {
             Ok(()) => {
@@ -180,6 +193,10 @@ impl Work<'_> {
     }
 
     fn done(self) -> Result<u64, FilesError> {
+        if !self.outlived.is_empty() {
+            let complete = self.first_error.is_none();
+            return Err(FilesError::LinkedElsewhere { files: self.outlived, complete });
+        }
         self.first_error.map_or(Ok(self.went), Err)
     }
 }

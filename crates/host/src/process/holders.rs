@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::AsFd;
 
 use exeunt_engine::ports::Identity;
-use rustix::fs::{AtFlags, StatxFlags, makedev, statx};
+use rustix::fs::{AtFlags, StatxFlags, makedev, readlinkat, statx};
 
 use super::proc::{Pinned, names_in};
 
@@ -43,6 +43,21 @@ pub(super) fn held(
         mapped(process, &place, wanted, &mut held)?;
     }
     Ok(held)
+}
+
+/// The paths that the nameless files which the process has open had, as the kernel remembers them.
+///
+/// # Errors
+/// `PermissionDenied` when its descriptors are hidden from us.
+pub(super) fn nameless(process: &Pinned) -> io::Result<Vec<Vec<u8>>> {
+    let mut paths = Vec::new();
+    for descriptor in names_in(process.dir(), "fd")? {
+        let link = format!("fd/{descriptor}");
+        let Ok(target) = readlinkat(process.dir(), &link, Vec::new()) else { continue };
+        let path = target.as_bytes().strip_suffix(b" (deleted)");
+        paths.extend(path.filter(|path| path.starts_with(b"/")).map(<[u8]>::to_vec));
+    }
+    Ok(paths)
 }
 
 /// Which file a link in `/proc` stands for, whatever its path says.

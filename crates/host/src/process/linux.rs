@@ -135,7 +135,8 @@ impl LinuxProcesses {
         }
         // In user mode our own programs lie where this one does, and are as trusted as it is.
         own_programs.is_some_and(|dir| {
-            process.exe.starts_with(dir) && is_trusted_program(&process.exe, &["exeunt", "exeunt-*"])
+            process.exe.starts_with(dir)
+                && is_trusted_program(&process.exe, &["exeunt", "exeunt-*"])
         })
     }
 }
@@ -200,6 +201,26 @@ impl Processes for LinuxProcesses {
             tracing::warn!(hidden, "processes whose open files are hidden could not be searched");
         }
         Ok(found.into_iter().collect())
+    }
+
+    fn nameless(&self) -> Result<Vec<(ProcessId, Vec<u8>)>, ProcessError> {
+        let mut found = Vec::new();
+        for process in self.everyone()? {
+            if process.zombie {
+                continue;
+            }
+            let Some(pinned) = Pinned::open_same(&process.id).map_err(os("open"))? else {
+                continue;
+            };
+            match holders::nameless(&pinned) {
+                Ok(paths) => {
+                    found.extend(paths.into_iter().map(|path| (process.id.clone(), path)));
+                }
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+                Err(error) => return Err(os("read")(error)),
+            }
+        }
+        Ok(found)
     }
 
     fn keep_list(&self) -> Result<Vec<ProcessId>, ProcessError> {
