@@ -149,6 +149,17 @@ impl Site {
         self.address
     }
 
+    /// Serves until it fails.
+    ///
+    /// # Errors
+    /// Why it failed.
+    pub fn serve(&mut self) -> Result<()> {
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(served)) => served,
+            None | Some(Err(_)) => bail!("the site panicked"),
+        }
+    }
+
     /// The address of its page for `run`; the name is needed, for only `localhost` counts as secure.
     #[must_use]
     pub fn page(&self, run: &str) -> String {

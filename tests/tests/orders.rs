@@ -2,8 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what several tests share may fail as loudly as they do")]
 
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use exeunt_domain::{Outcome, Txn};
@@ -67,25 +66,35 @@ fn ends_verified_once(house: &House, planted: &Planted, txn: &Txn) {
 #[test]
 fn an_operators_sign_out_reaches_the_device_and_is_followed_to_its_receipt() {
     let (house, planted) = signed_in(Subjects::Alice);
-    let mut ordered = house.operator().unwrap();
-    let (code, ordered) = run(ordered.args(["sign-out", "--subject", SUBJECT, "--json"]));
-    assert_eq!(code, 0, "{ordered:#}");
-    let txn = ordered["txn"].as_str().unwrap();
-
-    let mut follow = house.operator().unwrap();
-    follow.args(["txn", "show", txn, "--follow", "--json"]).stdout(Stdio::piped());
-    let mut follow = follow.spawn().unwrap();
-    let lines = BufReader::new(follow.stdout.take().unwrap()).lines();
-    let seen: Vec<Value> =
-        lines.map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect();
-    let ended = follow.wait().unwrap();
+    let mut order = house.operator().unwrap();
+    order.args(["sign-out", "--subject", SUBJECT, "--follow", "--json"]);
+    let (code, seen) = lines(&mut order);
     let last = seen.last().unwrap();
-    assert_eq!(last["outcome"], "verified", "{last:#}\n{}", house.logs());
-    assert_eq!(ended.code(), Some(0));
-    let targets = last["targets"].as_array().unwrap();
-    let device = targets.iter().find(|target| target["kind"] == "device").unwrap();
-    assert_eq!((&device["id"], &device["outcome"]), (&DEVICE.into(), &"verified".into()));
+    assert_eq!((code, &last["outcome"]), (0, &"verified".into()), "{last:#}\n{}", house.logs());
+    let device: Vec<&Value> = seen.iter().filter_map(device_of).collect();
+    assert!(device.len() > 1, "only the end was shown: {seen:?}");
+    assert_ne!(device[0]["outcome"], "verified", "{seen:?}");
+    let end = device.last().unwrap();
+    assert_eq!((&end["id"], &end["outcome"]), (&DEVICE.into(), &"verified".into()));
+
+    // Whoever asks later sees the same end.
+    let txn = last["txn"].as_str().unwrap();
+    let mut show = house.operator().unwrap();
+    let (code, shown) = lines(show.args(["txn", "show", txn, "--follow", "--json"]));
+    assert_eq!((code, shown.last().and_then(device_of)), (0, Some(*end)));
     ends_verified_once(&house, &planted, &Txn::parse(txn).unwrap());
+}
+
+fn device_of(state: &Value) -> Option<&Value> {
+    state["targets"].as_array()?.iter().find(|target| target["kind"] == "device")
+}
+
+/// The exit code, and every line of standard output.
+fn lines(command: &mut Command) -> (i32, Vec<Value>) {
+    let ended = command.output().unwrap();
+    let said = String::from_utf8(ended.stdout).unwrap();
+    let lines = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    (ended.status.code().unwrap(), lines)
 }
 
 #[test]
