@@ -9,8 +9,10 @@ use exeunt_domain::order::Demand;
 use exeunt_domain::receipt::{Before, LockReport, NotCovered};
 use exeunt_domain::{StepReport, StoreReport, Tier, Timestamp, Verdict};
 
+use crate::agents;
 use crate::execute::{Done, Execution, Run};
-use crate::ports::{Files, Holder, Host, KeychainError, KeychainItem, LockState};
+use crate::keyrings;
+use crate::ports::{Files, Holder, Host, KeychainError, LockState};
 use crate::record::Recorder;
 use crate::survey::{Item, Store, Survey};
 
@@ -79,6 +81,7 @@ impl<F: Files> Execution<F> {
             alive,
             outlived,
             item_errors,
+            flushed,
             remarks,
         } = self;
         let recorder = Recorder::new(host.clock, host.observe, armed.accepted_at, steps);
@@ -91,6 +94,7 @@ impl<F: Files> Execution<F> {
             alive,
             outlived,
             item_errors,
+            flushed,
             remarks,
             frozen: vec![],
         };
@@ -200,8 +204,11 @@ impl<F: Files> Look<'_, '_, F> {
                 .iter()
                 .map(|refusal| StoreReport { verdict: Some(Verdict::Refused), ..refusal.report() }),
         );
-        if let Some(why) = &plan.keychain_error {
-            rows.push(keychain_row(why));
+        let errors = plan.keychain_errors.iter();
+        rows.extend(errors.map(|(store, why)| keyrings::unknown_row(*store, why)));
+        rows.extend(plan.agents_error.iter().map(|why| agents::unknown_row(why)));
+        if self.tier > Tier::Lock {
+            rows.extend(self.run.judge_agents(self.catalogue, &plan.agents, &done.flushed));
         }
         rows
     }
@@ -217,14 +224,17 @@ impl<F: Files> Look<'_, '_, F> {
             return Vec::new();
         }
         let now = self.run.recorder.step("count-keychain", |errors| {
-            let found = self.run.host.keychains.map(|keychains| keychains.items());
-            let found = found.unwrap_or(Err(KeychainError::Absent));
-            if let Err(error) = &found {
-                errors.push(error.to_string());
-            }
+            let concerned = |store| items.iter().any(|item| item.item.store == store);
+            let found = keyrings::ask(self.run.host, concerned);
+            errors
+                .extend(found.values().filter_map(|found| Some(found.as_ref().err()?.to_string())));
             found
         });
-        items.iter().map(|item| judge_item(item, &now, done)).collect()
+        let failed = |item: &Item| {
+            let errors: &[(Item, KeychainError)] = &done.item_errors;
+            errors.iter().find(|(other, _)| other == item).map(|(_, error)| error)
+        };
+        items.iter().map(|item| keyrings::judge(item, &now, failed(item))).collect()
     }
 }
 
@@ -321,33 +331,4 @@ fn is_row<D>(row: &StoreReport, store: &Store<D>) -> bool {
     row.app == store.app.as_str()
         && row.profile == store.profile
         && row.store == store.rule.as_str()
-}
-
-fn judge_item<Q>(
-    item: &Item,
-    now: &Result<Vec<KeychainItem>, KeychainError>,
-    done: &Done<Q>,
-) -> StoreReport {
-    let failed = done.item_errors.iter().find(|(other, _)| other == item).map(|(_, error)| error);
-    let (verdict, detail) = match (now, failed) {
-        (Err(error), _) => (Verdict::Unknown, Some(error.to_string())),
-        (Ok(left), _) if !left.iter().any(|other| other.address == item.item.address) => {
-            (Verdict::Gone, None)
-        }
-        (Ok(_), Some(error @ KeychainError::Locked)) => (Verdict::Refused, Some(error.to_string())),
-        (Ok(_), error) => (Verdict::Residual, error.map(ToString::to_string)),
-    };
-    StoreReport { verdict: Some(verdict), detail, ..item.report() }
-}
-
-fn keychain_row(why: &str) -> StoreReport {
-    StoreReport {
-        app: "keyring".into(),
-        profile: String::new(),
-        store: "all".into(),
-        place: "keyring:".into(),
-        before: Before::Refused,
-        verdict: Some(Verdict::Unknown),
-        detail: Some(why.to_owned()),
-    }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use exeunt_catalogue::{Action, Base};
 use exeunt_domain::{Outcome, StepReport, Tier};
 
+use crate::agents::{Agent, Flushed, sheltered};
 use crate::bounds::Target;
 use crate::plan::ArmedPlan;
 use crate::ports::{
@@ -15,10 +16,11 @@ use crate::ports::{
     ProcessId,
 };
 use crate::record::Recorder;
-use crate::survey::{Item, Row, Store};
+use crate::survey::{Row, Store};
+use crate::{keyrings, survey::Item};
 
 /// How long the ended processes get to be gone.
-const GONE_WITHIN: Duration = Duration::from_secs(2);
+pub(crate) const GONE_WITHIN: Duration = Duration::from_secs(2);
 /// How often the account's processes are listed again for newcomers while freezing.
 const FREEZE_ROUNDS: usize = 4;
 /// At most so many files of one store are looked for in processes' open files.
@@ -41,13 +43,15 @@ pub struct Execution<F: Files> {
     pub(crate) outlived: Vec<Identity>,
     /// Per keychain item, why it was not cleared.
     pub(crate) item_errors: Vec<(Item, KeychainError)>,
+    /// Per agent of the plan, what became of it.
+    pub(crate) flushed: Vec<Flushed>,
     pub(crate) remarks: Vec<String>,
 }
 
 impl<D: Clone + Send + Sync> ArmedPlan<D> {
-    /// Does what the plan says: the lock is asked for, the account's processes are frozen, its
-    /// keychain items cleared, the processes that hold a store ended, and every store renamed away
-    /// and unlinked.
+    /// Does what the plan says: the lock is asked for, the account's agents are told to forget, its
+    /// processes are frozen, its keychain items cleared, the processes that hold a store ended, and
+    /// every store renamed away and unlinked.
     ///
     /// The demand must already be in the journal, or `remarks` say that it is not.
     pub fn execute<F: Files<Dir = D>>(
@@ -61,7 +65,8 @@ impl<D: Clone + Send + Sync> ArmedPlan<D> {
         let mut done = Done { remarks, ..Done::default() };
         run.ask_lock();
         if self.plan.tier > Tier::Lock {
-            run.contain(&self.plan.stores, &self.plan.items, &mut done);
+            let plan = &self.plan;
+            run.contain(&plan.stores, &plan.items, &plan.agents, &mut done);
         }
         Execution {
             steps: recorder.into_steps(),
@@ -73,6 +78,7 @@ impl<D: Clone + Send + Sync> ArmedPlan<D> {
             alive: done.alive,
             outlived: done.outlived,
             item_errors: done.item_errors,
+            flushed: done.flushed,
             remarks: done.remarks,
         }
     }
@@ -87,6 +93,7 @@ pub(crate) struct Done<Q> {
     pub(crate) alive: Vec<ProcessId>,
     pub(crate) outlived: Vec<Identity>,
     pub(crate) item_errors: Vec<(Item, KeychainError)>,
+    pub(crate) flushed: Vec<Flushed>,
     pub(crate) remarks: Vec<String>,
 }
 
@@ -100,6 +107,7 @@ impl<Q> Default for Done<Q> {
             alive: Vec::new(),
             outlived: Vec::new(),
             item_errors: Vec::new(),
+            flushed: Vec::new(),
             remarks: Vec::new(),
         }
     }
@@ -121,17 +129,24 @@ impl<F: Files> Run<'_, '_, F> {
         });
     }
 
-    /// Freezes, clears and quarantines, in that order of urgency; unlinks when fenced.
+    /// Freezes, clears and quarantines, in that order of urgency; unlinks when fenced. Agents are
+    /// told to forget meanwhile, and are frozen last, since a frozen one cannot answer.
     fn contain(
         &mut self,
         stores: &[Store<F::Dir>],
         items: &[Item],
+        agents: &[Agent],
         done: &mut Done<F::Quarantine>,
     ) {
         let keep = self.keep();
-        let still;
-        (done.frozen, still) = self.freeze(&keep);
         std::thread::scope(|scope| {
+            let flush = (!agents.is_empty()).then(|| {
+                let run = Run { host: self.host, recorder: self.recorder, order: self.order };
+                let keep = &keep;
+                scope.spawn(move || run.flush_agents(agents, keep))
+            });
+            let still;
+            (done.frozen, still) = self.freeze(&self.spared(&keep, agents));
             let keychain = (!items.is_empty()).then(|| {
                 let run = Run { host: self.host, recorder: self.recorder, order: self.order };
                 scope.spawn(move || run.clear_items(items))
@@ -142,6 +157,14 @@ impl<F: Files> Run<'_, '_, F> {
                     Ok(errors) => done.item_errors = errors,
                     Err(_) => done.remarks.push("clearing the keychain panicked".into()),
                 }
+            }
+            if let Some(flush) = flush {
+                match flush.join() {
+                    Ok(flushed) => done.flushed = flushed,
+                    Err(_) => done.remarks.push("flushing the agents panicked".into()),
+                }
+                let spared = keep.iter().chain(&done.frozen).cloned().collect();
+                done.frozen.extend(self.freeze(&spared).0);
             }
         });
         self.finish(stores, done);
@@ -185,6 +208,15 @@ impl<F: Files> Run<'_, '_, F> {
     fn finish(&self, stores: &[Store<F::Dir>], done: &mut Done<F::Quarantine>) {
         self.edit(stores, &mut done.outlived);
         self.unlink(&mut done.quarantines, &mut done.outlived);
+    }
+
+    /// The processes that the first freeze leaves running: those that are kept, and the agents.
+    fn spared(&self, keep: &BTreeSet<ProcessId>, agents: &[Agent]) -> BTreeSet<ProcessId> {
+        if agents.is_empty() {
+            return keep.clone();
+        }
+        let listed = self.host.processes.list().unwrap_or_default();
+        keep.iter().cloned().chain(sheltered(agents, &listed)).collect()
     }
 
     fn keep(&self) -> BTreeSet<ProcessId> {
@@ -233,10 +265,9 @@ impl<F: Files> Run<'_, '_, F> {
     }
 
     fn clear_items(&self, items: &[Item]) -> Vec<(Item, KeychainError)> {
-        let Some(keychains) = self.host.keychains else { return Vec::new() };
         self.recorder.step("keychain", |errors| {
             let failed = items.iter().filter_map(|item| {
-                let error = keychains.clear(&item.item).err()?;
+                let error = keyrings::clear(self.host, &item.item).err()?;
                 errors.push(format!("{}: {error}", item.rule));
                 Some((item.clone(), error))
             });

@@ -3,11 +3,13 @@
 //!
 //! It refuses to know an operating system: everything outside goes through [`ports`].
 
+pub mod agents;
 pub mod bounds;
 pub mod check;
 mod discover;
 pub mod execute;
 pub mod issue;
+mod keyrings;
 pub mod plan;
 pub mod ports;
 mod record;

@@ -4,12 +4,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use exeunt_catalogue::KeyringStore;
 use exeunt_domain::order::Demand;
 use exeunt_domain::receipt::NotCovered;
 use exeunt_domain::session::hex;
 use exeunt_domain::{Instant, StoreReport, Tier, Timestamp};
 use sha2::{Digest, Sha256};
 
+use crate::agents::Agent;
+use crate::keyrings;
 use crate::ports::{Clock, Files, Host};
 use crate::survey::{Item, Refusal, Store, Survey};
 
@@ -22,7 +25,9 @@ pub struct Plan<D> {
     pub(crate) stores: Vec<Store<D>>,
     pub(crate) items: Vec<Item>,
     pub(crate) refusals: Vec<Refusal>,
-    pub(crate) keychain_error: Option<String>,
+    pub(crate) keychain_errors: Vec<(KeyringStore, String)>,
+    pub(crate) agents: Vec<Agent>,
+    pub(crate) agents_error: Option<String>,
 }
 
 /// A plan that one of the three authorities demanded. Neither cloned nor read from anywhere.
@@ -37,20 +42,26 @@ impl<D> Plan<D> {
     /// Drafts what `tier` would do to what was surveyed.
     #[must_use]
     pub fn draft(survey: Survey<D>, tier: Tier) -> Self {
-        let Survey { mut stores, mut items, mut refusals, keychain_error } = survey;
+        let Survey { mut stores, mut items, mut refusals, .. } = survey;
+        let (mut keychain_errors, mut agents) = (survey.keychain_errors, survey.agents);
+        let mut agents_error = survey.agents_error;
         stores.retain(|store| tier > Tier::Lock && store.tier <= tier);
         items.retain(|item| tier > Tier::Lock && item.tier <= tier);
         if tier == Tier::Lock {
             refusals.clear();
+            keychain_errors.clear();
+            agents.clear();
+            agents_error = None;
         }
-        Self { tier, stores, items, refusals, keychain_error }
+        Self { tier, stores, items, refusals, keychain_errors, agents, agents_error }
     }
 
     /// Every row that would go, without verdicts.
     #[must_use]
     pub fn reports(&self) -> Vec<StoreReport> {
         let files = self.stores.iter().map(Store::report);
-        files.chain(self.items.iter().map(Item::report)).collect()
+        let agents = self.shown_agents().map(Agent::report);
+        files.chain(self.items.iter().map(Item::report)).chain(agents).collect()
     }
 
     /// The apps that would end: id, name for people, how many stores of it.
@@ -59,7 +70,8 @@ impl<D> Plan<D> {
         let files = self.stores.iter().map(|store| (store.app.as_str(), store.app_name.as_str()));
         let items = self.items.iter().map(|item| (item.app.as_str(), item.app_name.as_str()));
         let mut apps: BTreeMap<(&str, &str), u64> = BTreeMap::new();
-        for app in files.chain(items) {
+        let agents = self.shown_agents().map(|a| (a.app.as_str(), a.app_name.as_str()));
+        for app in files.chain(items).chain(agents) {
             *apps.entry(app).or_default() += 1;
         }
         apps.into_iter().map(|((id, name), stores)| (id.into(), name.into(), stores)).collect()
@@ -77,13 +89,25 @@ impl<D> Plan<D> {
             self.items.iter().filter(|item| item.item.locked).map(|item| {
                 format!("{}: \"{}\", its keyring is locked", item.app, item.item.label)
             });
-        let keychain = self.keychain_error.iter().map(|why| format!("keyring: {why}"));
+        let errors = self.keychain_errors.iter();
+        let keychain = errors.map(|(store, why)| format!("{}: {why}", keyrings::name(*store)));
+        let agents = self.agents.iter().filter_map(|agent| {
+            let why = agent.live.refused.as_ref()?;
+            Some(format!("{}: {} ({why})", agent.app, agent.live.place))
+        });
+        let unfound = self.agents_error.iter().map(|why| format!("agents: {why}"));
         places
             .chain(outside)
             .chain(locked)
             .chain(keychain)
+            .chain(agents)
+            .chain(unfound)
             .map(|what| NotCovered { what, until: None })
             .collect()
+    }
+
+    fn shown_agents(&self) -> impl Iterator<Item = &Agent> {
+        self.agents.iter().filter(|agent| agent.is_shown())
     }
 
     /// Display names of the processes that hold what would go, and so would be closed.

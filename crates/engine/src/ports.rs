@@ -5,8 +5,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use exeunt_catalogue::{Base, Edit, KeyringRule};
+use exeunt_catalogue::{Base, Edit, KeyringRule, KeyringStore};
 use exeunt_domain::{Instant, Timestamp};
+
+mod agents;
+
+pub use agents::{AgentError, Agents, Listener, LiveAgent};
 
 /// One name in a directory: bytes, never empty, never `.` or `..`, never holding `/` or NUL.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -381,25 +385,39 @@ pub trait Processes: Sync {
 /// One item of a keychain. Never its secret.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeychainItem {
+    /// Which keyring withholds or shows it.
+    pub store: KeyringStore,
     /// The collection's label.
     pub collection: String,
     /// Which item, as the store addresses it.
     pub address: String,
     /// The item's label.
     pub label: String,
-    /// Its attributes, `xdg:schema` included.
+    /// Its attributes: with the Secret Service `xdg:schema` among them, with KWallet `folder`, with
+    /// the kernel `type`.
     pub attributes: BTreeMap<String, String>,
     /// The collection withholds it until it is unlocked.
     pub locked: bool,
 }
 
 impl KeychainItem {
-    /// Whether `rule` means this item: schema, label and every attribute match.
+    /// Whether `rule` means this item: keyring, schema, label and every attribute match.
     #[must_use]
     pub fn matches(&self, rule: &KeyringRule) -> bool {
-        let schema = rule.schema.as_ref().is_none_or(|wanted| {
-            self.attributes.get("xdg:schema").is_some_and(|schema| schema == wanted)
-        });
+        if rule.store != self.store {
+            return false;
+        }
+        let key = match rule.store {
+            KeyringStore::KWallet => "folder",
+            KeyringStore::Kernel => "type",
+            KeyringStore::SecretService
+            | KeyringStore::Keychain
+            | KeyringStore::CredentialManager => "xdg:schema",
+        };
+        let schema = rule
+            .schema
+            .as_ref()
+            .is_none_or(|wanted| self.attributes.get(key).is_some_and(|schema| schema == wanted));
         let label = rule.label.as_ref().is_none_or(|glob| glob.matches(self.label.as_bytes()));
         let attributes = rule.attributes.iter().all(|(key, glob)| {
             self.attributes.get(key).is_some_and(|value| glob.matches(value.as_bytes()))
@@ -425,8 +443,11 @@ pub enum KeychainError {
     Failed(String),
 }
 
-/// The account's keychains.
+/// One keyring of the account.
 pub trait Keychains: Sync {
+    /// Which keyring it is; only rules for that one concern it.
+    fn store(&self) -> KeyringStore;
+
     /// Every item of every collection; the probe of [`Keychains::clear`].
     ///
     /// # Errors
@@ -540,8 +561,12 @@ pub struct Host<'a, F: Files> {
     pub files: &'a F,
     /// The account's processes.
     pub processes: &'a dyn Processes,
-    /// The account's keychains; `None` when no session was named.
-    pub keychains: Option<&'a dyn Keychains>,
+    /// The account's keyrings, each asked and failing on its own; none when no session was named.
+    pub keychains: Vec<&'a dyn Keychains>,
+    /// The account's agents; `None` when they are nobody's business here.
+    pub agents: Option<&'a dyn Agents>,
+    /// Opt-in keyring rules that were asked for, as `app/rule`.
+    pub include: &'a [String],
     /// The session's lock.
     pub locker: &'a dyn Locker,
     /// Whether the account cannot reach into a quarantine: true for root's, false in user mode.

@@ -5,15 +5,16 @@
 use std::sync::Arc;
 
 use exeunt_catalogue::{
-    Action, App, AppId, Catalogue, Edit, Glob, KeyringRule, KeyringStore, Platform, StoreId,
-    StoreRule, Within,
+    Action, App, AppId, Catalogue, Edit, Glob, Platform, StoreId, StoreRule, Within,
 };
 use exeunt_domain::receipt::Before;
 use exeunt_domain::{StoreReport, Tier};
 
+use crate::agents::{self, Agent};
 use crate::bounds::{Bounds, Target};
 use crate::discover::{Finder, Instance};
-use crate::ports::{Entry, Files, Host, KeychainError, KeychainItem, Name, Process};
+use crate::keyrings;
+use crate::ports::{Entry, Files, Host, KeychainItem, Name, Process};
 
 /// The platform that the adapters are for.
 pub(crate) const PLATFORM: Platform = Platform::Linux;
@@ -26,8 +27,12 @@ pub struct Survey<D> {
     pub items: Vec<Item>,
     /// Places that could not be entered or lie out of bounds.
     pub refusals: Vec<Refusal>,
-    /// Why the keychain could not be surveyed, when it should have been.
-    pub keychain_error: Option<String>,
+    /// Keyrings that could not be surveyed and should have been, with the reason.
+    pub keychain_errors: Vec<(exeunt_catalogue::KeyringStore, String)>,
+    /// Programs that keep credentials in memory or behind a socket.
+    pub agents: Vec<Agent>,
+    /// Why not every agent could be found.
+    pub agents_error: Option<String>,
 }
 
 /// One store: the entries of one rule in one profile.
@@ -129,16 +134,24 @@ impl<D: Clone + Send + Sync> Survey<D> {
     /// Looks at the whole home, its live processes and its keychain. Touches nothing.
     pub fn take<F: Files<Dir = D>>(catalogue: &Catalogue, host: &Host<'_, F>) -> Self {
         let processes = host.processes.list().unwrap_or_default();
-        let (items, keychain_error) = survey_keychain(catalogue, host);
+        let (items, keychain_errors) = keyrings::survey(catalogue, host);
+        let (agents, agents_error) = agents::survey(catalogue, host);
         let (stores, refusals) = survey_files(catalogue, host.files, &processes);
-        Self { stores, items, refusals, keychain_error }
+        Self { stores, items, refusals, keychain_errors, agents, agents_error }
     }
 
     /// Only the files: for looking again without asking the keychain twice.
     pub(crate) fn files<F: Files<Dir = D>>(catalogue: &Catalogue, host: &Host<'_, F>) -> Self {
         let processes = host.processes.list().unwrap_or_default();
         let (stores, refusals) = survey_files(catalogue, host.files, &processes);
-        Self { stores, items: Vec::new(), refusals, keychain_error: None }
+        Self {
+            stores,
+            items: Vec::new(),
+            refusals,
+            keychain_errors: Vec::new(),
+            agents: Vec::new(),
+            agents_error: None,
+        }
     }
 
     /// Every row, without verdicts, as `exeunt survey` shows them.
@@ -146,7 +159,9 @@ impl<D: Clone + Send + Sync> Survey<D> {
     pub fn reports(&self) -> Vec<StoreReport> {
         let files = self.stores.iter().map(Store::report);
         let items = self.items.iter().map(Item::report);
-        files.chain(items).chain(self.refusals.iter().map(Refusal::report)).collect()
+        let agents = self.agents.iter().filter(|agent| agent.is_shown()).map(Agent::report);
+        let refusals = self.refusals.iter().map(Refusal::report);
+        files.chain(items).chain(agents).chain(refusals).collect()
     }
 }
 
@@ -301,34 +316,4 @@ fn admit<F: Files>(
 fn needs_edit<F: Files>(files: &F, dir: &F::Dir, entry: &Entry, edit: &Edit) -> bool {
     entry.kind == crate::ports::FileKind::File
         && !matches!(files.count_matches(dir, entry, edit), Ok(0))
-}
-
-fn survey_keychain<F: Files>(
-    catalogue: &Catalogue,
-    host: &Host<'_, F>,
-) -> (Vec<Item>, Option<String>) {
-    let Some(keychains) = host.keychains else { return (Vec::new(), None) };
-    match keychains.items() {
-        Ok(items) => (meant(catalogue, items), None),
-        Err(KeychainError::Absent) => (Vec::new(), None),
-        Err(
-            error @ (KeychainError::Locked | KeychainError::Timeout(_) | KeychainError::Failed(_)),
-        ) => (Vec::new(), Some(error.to_string())),
-    }
-}
-
-/// The items that some rule means, each once, under the first such rule.
-fn meant(catalogue: &Catalogue, items: Vec<KeychainItem>) -> Vec<Item> {
-    let wanted = |rule: &&KeyringRule| rule.store == KeyringStore::SecretService && !rule.opt_in;
-    items
-        .into_iter()
-        .filter_map(|item| {
-            let (app, rule) = catalogue.apps().iter().find_map(|app| {
-                let mut rules = app.keyring.iter().filter(wanted);
-                rules.find(|rule| item.matches(rule)).map(|rule| (app, rule))
-            })?;
-            let (app, app_name) = (app.id.clone(), app.name.clone());
-            Some(Item { app, app_name, rule: rule.id.clone(), tier: rule.tier, item })
-        })
-        .collect()
 }

@@ -77,7 +77,9 @@ impl Rig {
         Host {
             files: &self.files,
             processes: &self.processes,
-            keychains: Some(&self.keychains as &dyn Keychains),
+            keychains: vec![&self.keychains as &dyn Keychains],
+            agents: None,
+            include: &[],
             locker: &self.locker as &dyn Locker,
             isolated: self.isolated,
             clock,

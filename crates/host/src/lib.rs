@@ -5,6 +5,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("exeunt-host has adapters for Linux only");
 
+pub mod agents;
 mod bounded;
 pub mod clock;
 pub mod files;

@@ -2,6 +2,7 @@
 //!
 //! It refuses to know whether it looks at a fake or at an operating system.
 
+pub mod agents;
 pub mod files;
 pub mod journal;
 pub mod keychains;

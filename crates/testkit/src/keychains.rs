@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use exeunt_catalogue::KeyringStore;
 use exeunt_engine::ports::{KeychainError, KeychainItem, Keychains};
 
 /// Keychain items in memory.
@@ -66,6 +67,7 @@ impl FakeKeychains {
         let address = format!("/collection/login/{}", state.made);
         let pair = |&(key, value): &(&str, &str)| (key.to_owned(), value.to_owned());
         state.items.push(KeychainItem {
+            store: KeyringStore::SecretService,
             collection: "login".to_owned(),
             address,
             label: label.to_owned(),
@@ -94,6 +96,10 @@ impl State {
 }
 
 impl Keychains for FakeKeychains {
+    fn store(&self) -> KeyringStore {
+        KeyringStore::SecretService
+    }
+
     fn items(&self) -> Result<Vec<KeychainItem>, KeychainError> {
         let state = self.state();
         state.reach()?;

@@ -4,6 +4,7 @@
 
 #![expect(clippy::expect_used, reason = "a fake that a test misuses ends that test")]
 
+mod agents;
 pub mod contract;
 mod files;
 mod keychains;
@@ -11,6 +12,7 @@ mod locker;
 mod processes;
 mod time;
 
+pub use agents::FakeAgents;
 pub use files::{FakeDir, FakeFiles, FakeQuarantine};
 pub use keychains::FakeKeychains;
 pub use locker::FakeLocker;

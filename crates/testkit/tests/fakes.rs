@@ -4,14 +4,43 @@
 
 use std::cell::Cell;
 
-use exeunt_catalogue::{Base, Edit};
+use exeunt_catalogue::{AgentRule, Base, Edit};
 
 use exeunt_engine::ports::{
-    Files as _, FilesError, Identity, Journal, JournalRecord, Keychains, Locker, Name, ProcessId,
-    Processes as _,
+    Agents, Files as _, FilesError, Identity, Journal, JournalRecord, Keychains, Locker, Name,
+    ProcessId, Processes as _,
 };
-use exeunt_testkit::contract::{files, journal, keychains, locker, processes};
-use exeunt_testkit::{FakeFiles, FakeJournal, FakeKeychains, FakeLocker, FakeProcesses};
+use exeunt_testkit::contract::{agents, files, journal, keychains, locker, processes};
+use exeunt_testkit::{
+    FakeAgents, FakeFiles, FakeJournal, FakeKeychains, FakeLocker, FakeProcesses,
+};
+
+struct Vault(FakeAgents);
+
+impl agents::AgentsRig for Vault {
+    fn agents(&self) -> &dyn Agents {
+        &self.0
+    }
+
+    fn rule(&self) -> AgentRule {
+        let catalogue = exeunt_catalogue::Catalogue::builtin().unwrap();
+        let ssh = catalogue.apps().iter().find(|app| app.id.as_str() == "ssh").unwrap();
+        ssh.agents[0].clone()
+    }
+
+    fn keep(&self) {
+        self.0.remember(1);
+    }
+
+    fn stop(&self) {
+        self.0.stop();
+    }
+}
+
+#[test]
+fn fake_agents_keep_the_contract() {
+    agents::all(|| Vault(FakeAgents::new().agent(7, 0)));
+}
 
 struct Files(FakeFiles);
 

@@ -10,8 +10,9 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use exeunt_catalogue::Catalogue;
 use exeunt_engine::ports::{
-    Clock, Files as _, Host, Journal, Keychains, LockError, LockState, Locker, Moment,
+    Agents, Clock, Files as _, Host, Journal, Keychains, LockError, LockState, Locker, Moment,
 };
+use exeunt_host::agents::LinuxAgents;
 use exeunt_host::clock::SystemClock;
 use exeunt_host::files::{Bases, LinuxFiles};
 use exeunt_host::keychain::{SecretService, SessionBus};
@@ -23,6 +24,8 @@ use crate::confine::Launcher;
 
 /// How long one question to the keychain may take.
 const KEYCHAIN_WITHIN: Duration = Duration::from_secs(5);
+/// How long one question to an agent may take.
+const AGENT_WITHIN: Duration = Duration::from_secs(2);
 
 /// Whose home, and how much of a session comes with it.
 #[derive(Clone, Debug)]
@@ -37,6 +40,8 @@ pub(crate) struct Whose {
     pub(crate) keep: KeepList,
     /// Which locker to start.
     pub(crate) locker: Option<LockProgram>,
+    /// Opt-in keyring rules that were asked for, as `app/rule`.
+    pub(crate) include: Vec<String>,
 }
 
 impl Whose {
@@ -57,7 +62,8 @@ impl Whose {
                 Account { uid: meta.uid(), gid: meta.gid(), name: meta.uid().to_string(), home }
             }
         };
-        Ok(Self { account, session: None, bus: None, keep: KeepList::default(), locker: None })
+        let keep = KeepList::default();
+        Ok(Self { account, session: None, bus: None, keep, locker: None, include: Vec::new() })
     }
 
     /// The account's own session as its live processes show it.
@@ -89,7 +95,9 @@ fn refuse_own(home: &Path) -> anyhow::Result<()> {
 pub(crate) struct Machine {
     files: LinuxFiles,
     processes: LinuxProcesses,
-    keychains: Option<SecretService>,
+    keychains: Vec<Box<dyn Keychains + Send>>,
+    agents: LinuxAgents,
+    include: Vec<String>,
     locker: Box<dyn Locker + Send>,
     clock: SystemClock,
     isolated: bool,
@@ -110,8 +118,10 @@ impl Machine {
         let files = LinuxFiles::open(&account.home, account, bases, &[quarantine.to_owned()])
             .with_context(|| format!("opening the home of user {}", account.uid))?;
         let processes = LinuxProcesses::of_account(account, whose.keep.clone());
-        let bus = whose.bus.clone();
-        let keychains = bus.map(|bus| SecretService::new(bus, account.clone(), KEYCHAIN_WITHIN));
+        let keychains = keychains(whose);
+        let runtime = whose.session.as_ref().and_then(|session| session.runtime_dir.clone());
+        let agents = LinuxAgents::open(account, runtime, AGENT_WITHIN)
+            .with_context(|| format!("opening the home of user {} for its agents", account.uid))?;
         let locker: Box<dyn Locker + Send> = match whose.session.clone() {
             Some(session) => {
                 let inner = Arc::new(X11Locker::new(session, whose.locker));
@@ -120,7 +130,9 @@ impl Machine {
             None => Box::new(NoLocker),
         };
         let isolated = rustix::process::geteuid().as_raw() != account.uid;
-        Ok(Self { files, processes, keychains, locker, clock: SystemClock, isolated })
+        let include = whose.include.clone();
+        let clock = SystemClock;
+        Ok(Self { files, processes, keychains, agents, include, locker, clock, isolated })
     }
 
     /// The machine as the engine sees it.
@@ -132,7 +144,9 @@ impl Machine {
         Host {
             files: &self.files,
             processes: &self.processes,
-            keychains: self.keychains.as_ref().map(|keychains| keychains as &dyn Keychains),
+            keychains: self.keychains.iter().map(|keyring| &**keyring as &dyn Keychains).collect(),
+            agents: Some(&self.agents as &dyn Agents),
+            include: &self.include,
             locker: &*self.locker,
             isolated: self.isolated,
             clock: &self.clock,
@@ -161,6 +175,17 @@ impl Machine {
             .map(|quarantine| self.files.empty_quarantine(quarantine).unwrap_or_default())
             .sum()
     }
+}
+
+/// The keyrings of the account, each asked by itself.
+fn keychains(whose: &Whose) -> Vec<Box<dyn Keychains + Send>> {
+    let account = &whose.account;
+    let mut keychains: Vec<Box<dyn Keychains + Send>> = Vec::new();
+    if let Some(bus) = &whose.bus {
+        let service = SecretService::new(bus.clone(), account.clone(), KEYCHAIN_WITHIN);
+        keychains.push(Box::new(service));
+    }
+    keychains
 }
 
 /// A locker whose program is started by the launcher thread, outside the network filter.

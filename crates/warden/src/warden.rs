@@ -138,7 +138,8 @@ impl Warden {
         let account = self.account(uid)?;
         let keep = exeunt_host::process::KeepList::default();
         let locker = self.config.locker.map(Into::into);
-        let whose = Whose { account, session: None, bus: None, keep, locker };
+        let include = Vec::new();
+        let whose = Whose { account, session: None, bus: None, keep, locker, include };
         Ok(whose.with_live_session())
     }
 

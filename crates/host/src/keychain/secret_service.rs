@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::time::Duration;
 
+use exeunt_catalogue::KeyringStore;
 use exeunt_engine::ports::{KeychainError, KeychainItem, Keychains};
 use secret_service::EncryptionType;
 use secret_service::blocking::{Item, SecretService as Service};
@@ -71,6 +72,10 @@ impl SecretService {
 }
 
 impl Keychains for SecretService {
+    fn store(&self) -> KeyringStore {
+        KeyringStore::SecretService
+    }
+
     fn items(&self) -> Result<Vec<KeychainItem>, KeychainError> {
         self.ask(|connection| {
             let service = Service::connect_with_existing(EncryptionType::Plain, connection.clone())
@@ -129,6 +134,7 @@ fn describe(collection: &str, item: &Item<'_>) -> Result<Option<KeychainItem>, K
     });
     match seen {
         Ok((label, attributes, locked)) => Ok(Some(KeychainItem {
+            store: KeyringStore::SecretService,
             collection: collection.to_owned(),
             address: item.item_path.to_string(),
             label,

@@ -3,6 +3,7 @@
 
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test that fails says where")]
 
+mod agents;
 mod edits;
 mod erasing;
 mod files;
