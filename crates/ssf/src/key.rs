@@ -167,8 +167,14 @@ impl From<PublicJwk> for Jwk {
 /// A set of public keys (RFC 7517 §5).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Jwks {
-    /// Each of them.
+    /// Each of them. Keys of other kinds are passed over (RFC 7517 §5).
+    #[serde(deserialize_with = "usable")]
     pub keys: Vec<PublicJwk>,
+}
+
+fn usable<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<PublicJwk>, D::Error> {
+    let keys = Vec::<serde_json::Value>::deserialize(from)?;
+    Ok(keys.into_iter().filter_map(|key| serde_json::from_value(key).ok()).collect())
 }
 
 impl Jwks {

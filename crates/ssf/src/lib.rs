@@ -3,14 +3,21 @@
 //!
 //! It refuses I/O and clocks: keys, times and bytes are handed in.
 
+pub mod discovery;
 pub mod enrol;
 pub mod key;
+pub mod normalise;
+pub mod peer;
 pub mod poll;
+pub mod rsa;
 pub mod set;
+pub mod stream;
 pub mod verify;
 
 pub use enrol::{EnrolEvent, EnrolToken, EnrolledEvent, InvalidToken};
 pub use key::{Jwks, KeyError, PublicJwk, SigningKey, new_id, random_token};
+pub use peer::{PeerKeys, verify_peer};
 pub use poll::{ErrBody, PollRequest, PollResponse, SetErr};
+pub use rsa::{RsaError, RsaSigner};
 pub use set::{Set, SetError};
 pub use verify::{Expected, VerifiedSet, read_unverified, verify, verify_jwt};
