@@ -374,7 +374,7 @@ fn is_program_of(kind: AgentKind, process: &Process) -> bool {
 
 /// Whether the account's home is the one that the account database names. One that no database
 /// knows has no other.
-fn owns_home(account: &Account) -> bool {
+pub(crate) fn owns_home(account: &Account) -> bool {
     let known = Account::of_uid(account.uid).ok();
     known.is_none_or(|known| {
         let same = |a: &Path, b: &Path| a == b || a.canonicalize().ok() == b.canonicalize().ok();

@@ -2,6 +2,7 @@
 //!
 //! It refuses to unlock, to prompt, to read a secret, and to start a keychain that is not running.
 
+mod kernel;
 mod secret_service;
 
 use std::io;
@@ -9,6 +10,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
 use std::path::PathBuf;
 
+pub use kernel::KernelKeyrings;
 pub use secret_service::SecretService;
 
 /// Where a session bus listens.
@@ -50,7 +52,7 @@ impl SessionBus {
         })
     }
 
-    fn connect(&self) -> io::Result<UnixStream> {
+    pub(crate) fn connect(&self) -> io::Result<UnixStream> {
         match self {
             Self::Path(path) => UnixStream::connect(path),
             Self::Abstract(name) => {

@@ -15,7 +15,7 @@ use exeunt_engine::ports::{
 use exeunt_host::agents::LinuxAgents;
 use exeunt_host::clock::SystemClock;
 use exeunt_host::files::{Bases, LinuxFiles};
-use exeunt_host::keychain::{SecretService, SessionBus};
+use exeunt_host::keychain::{KernelKeyrings, SecretService, SessionBus};
 use exeunt_host::locker::{DesktopSession, LockProgram, NoLocker, X11Locker};
 use exeunt_host::process::{KeepList, LinuxProcesses};
 use exeunt_host::users::Account;
@@ -184,6 +184,9 @@ fn keychains(whose: &Whose) -> Vec<Box<dyn Keychains + Send>> {
     if let Some(bus) = &whose.bus {
         let service = SecretService::new(bus.clone(), account.clone(), KEYCHAIN_WITHIN);
         keychains.push(Box::new(service));
+    }
+    if let Some(kernel) = KernelKeyrings::of(account) {
+        keychains.push(Box::new(kernel));
     }
     keychains
 }

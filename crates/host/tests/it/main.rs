@@ -9,6 +9,7 @@ mod erasing;
 mod files;
 mod homes;
 mod journal;
+mod kernel;
 mod keychain;
 mod locker;
 mod mounts;
