@@ -71,12 +71,21 @@ pub async fn check(
             || state.is_refused(subject, session, ask.issued_seq).is_some();
         (refused, state.seq())
     });
-    if hub.shared.has_unconfirmed(&client.aud) {
-        // A service that asks here each time holds whatever the hub holds.
-        let all_hold = hub.guards.reached(&client.id, ASKS_HERE.into(), held);
-        confirm(&hub, &client, all_hold).await?;
-    }
+    asked_here(&hub, &client, held).await?;
     Ok(if refused { StatusCode::UNAUTHORIZED } else { StatusCode::NO_CONTENT })
+}
+
+/// Notes a question that was answered from the hub's own state at `held`: a service that asks the
+/// hub each time holds whatever the hub holds.
+///
+/// # Errors
+/// [`ApiError`] when a confirmation cannot be written.
+pub(crate) async fn asked_here(hub: &Hub, client: &Client, held: u64) -> Result<(), ApiError> {
+    if !hub.shared.has_unconfirmed(&client.aud) {
+        return Ok(());
+    }
+    let all_hold = hub.guards.reached(&client.id, ASKS_HERE.into(), held);
+    confirm(hub, client, all_hold).await
 }
 
 /// `GET /v1/check/snapshot`: the whole revocation state.

@@ -13,7 +13,7 @@ use axum::http::header::{CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{any, delete, get, post};
 use exeunt_api::{ErrorBody, SetErrorBody, path};
 use exeunt_check::wire;
 use serde::Serialize;
@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 use crate::sequencer::Unavailable;
 use crate::store::{Refused, StoreError};
 use crate::{Hub, admin, audit_api, check_api, enrol, oauth, receipts, receiver, registry};
-use crate::{revoke, transmitter};
+use crate::{forward_auth, introspect, revoke, transmitter};
 
 pub use serve::serve;
 
@@ -41,6 +41,10 @@ pub fn router(hub: Arc<Hub>) -> Router {
         .route(wire::SESSIONS, post(registry::register).get(registry::list))
         .route(&format!("{}/{{session}}", wire::SESSIONS), delete(registry::end))
         .route(wire::CHECK, get(check_api::check))
+        .route(forward_auth::PATH, any(forward_auth::forward_auth))
+        .route(&format!("{}/", forward_auth::PATH), any(forward_auth::forward_auth))
+        .route(&format!("{}/{{*asked}}", forward_auth::PATH), any(forward_auth::forward_auth))
+        .route(introspect::PATH, post(introspect::introspect))
         .route(wire::SNAPSHOT, get(check_api::snapshot))
         .route(wire::DELTAS, get(check_api::deltas))
         .route(path::DEVICE_TOKENS, post(admin::device_token))

@@ -7,6 +7,8 @@ mod check;
 #[cfg(test)]
 mod deliver;
 #[cfg(test)]
+mod gateway;
+#[cfg(test)]
 mod record;
 #[cfg(test)]
 mod refuse;
