@@ -15,7 +15,7 @@ use x11rb::protocol::xproto::{ConnectionExt as _, GrabMode, GrabStatus};
 use x11rb::rust_connection::{DefaultStream, RustConnection};
 
 use crate::people::Person;
-use crate::process::{self, Started};
+use crate::process::{self, MARK, Started};
 use crate::waiting;
 
 /// The kind of proof that an X server wants of its clients.
@@ -164,14 +164,11 @@ fn start_server(person: &Person, screen: Screen, authority: &Path) -> Result<(St
             ("Xvfb", server)
         }
         Screen::Window => {
-            let mut server = person.command("Xephyr");
+            // The caller's own program, on the caller's own display: nobody in the new desktop
+            // can reach that one.
+            let mut server = Command::new("Xephyr");
             server.args(["-screen", "1280x800", "-title", "alice's desktop"]);
-            // The window, and only the window, is on the display of whoever runs this.
-            for variable in ["DISPLAY", "XAUTHORITY"] {
-                if let Some(value) = std::env::var_os(variable) {
-                    server.env(variable, value);
-                }
-            }
+            server.env(MARK, person.mark()).stdin(std::process::Stdio::null());
             ("Xephyr", server)
         }
     };

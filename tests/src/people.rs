@@ -214,6 +214,12 @@ impl Person {
         .into()
     }
 
+    /// The mark that each process of this rig has in its environment.
+    #[must_use]
+    pub fn mark(&self) -> &str {
+        &self.mark
+    }
+
     /// A log file for one of their programs.
     #[must_use]
     pub fn log(&self, name: &str) -> PathBuf {

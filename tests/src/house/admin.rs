@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use exeunt_api::{
-    AuditEntry, AuditVerdict, DeviceList, ReceiptRecord, ServiceRequest, ServiceResponse,
-    SessionList, SignOutRequest, SignOutResponse, TxnState, path,
+    AuditEntry, AuditVerdict, DeviceList, ReceiptRecord, ServiceResponse, SessionList,
+    SignOutResponse, TxnState, path,
 };
 use exeunt_domain::Txn;
 use reqwest::blocking::{Client, RequestBuilder};
 use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
 use crate::waiting;
 
@@ -38,8 +39,7 @@ impl Admin {
     /// # Errors
     /// The hub refused or did not answer; so for every other call.
     pub fn service(&self, name: &str, aud: &str) -> Result<ServiceResponse> {
-        let request = ServiceRequest { name: name.to_owned(), aud: aud.to_owned() };
-        self.post(path::SERVICES, &request)
+        self.post(path::SERVICES, &json!({ "name": name, "aud": aud }))
     }
 
     /// Enrolled devices.
@@ -63,16 +63,7 @@ impl Admin {
     /// # Errors
     /// As above.
     pub fn sign_out(&self, subject: &str) -> Result<SignOutResponse> {
-        let request = SignOutRequest {
-            subject: subject.to_owned(),
-            tier: None,
-            reason: Some("a test".to_owned()),
-            preview: false,
-            idempotency_key: None,
-            device: None,
-            digest: None,
-        };
-        self.post(path::SIGN_OUT, &request)
+        self.post(path::SIGN_OUT, &json!({ "subject": subject, "reason": "a test" }))
     }
 
     /// How a transaction stands.
@@ -128,7 +119,7 @@ impl Admin {
         self.send(request)?.json().with_context(|| format!("the answer of {path}"))
     }
 
-    fn post<T: DeserializeOwned>(&self, path: &str, body: &impl serde::Serialize) -> Result<T> {
+    fn post<T: DeserializeOwned>(&self, path: &str, body: &Value) -> Result<T> {
         let request = self.client.post(format!("{}{path}", self.url)).json(body);
         self.send(request)?.json().with_context(|| format!("the answer of {path}"))
     }
