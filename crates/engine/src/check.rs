@@ -18,6 +18,8 @@ use crate::survey::{Item, Store, Survey};
 
 /// How long the lock gets to be proved.
 const LOCKED_WITHIN: Duration = Duration::from_secs(3);
+/// How long the session gets to be gone where policy ends it for want of a lock.
+const ENDED_WITHIN: Duration = Duration::from_secs(10);
 /// How often stores that come back are contained again.
 const AGAIN_ROUNDS: usize = 3;
 
@@ -157,16 +159,31 @@ impl<F: Files> Look<'_, '_, F> {
     }
 
     fn prove_lock(&self) -> LockReport {
-        self.run.recorder.step("prove-lock", |errors| {
-            match self.run.host.locker.wait_locked(LOCKED_WITHIN) {
-                LockState::Locked { how } => LockReport::Proved { how },
-                LockState::NotProved { why } => {
-                    errors.push(why.clone());
-                    LockReport::NotProved { why }
-                }
-                LockState::NoSession => LockReport::NotAsked,
+        let locker = self.run.host.locker;
+        let report = |errors: &mut Vec<String>, state| match state {
+            LockState::Locked { how } => LockReport::Proved { how },
+            LockState::NotProved { why } => {
+                errors.push(why.clone());
+                LockReport::NotProved { why }
             }
-        })
+            LockState::NoSession => LockReport::NotAsked,
+        };
+        let recorder = self.run.recorder;
+        let lock =
+            recorder.step("prove-lock", |errors| report(errors, locker.wait_locked(LOCKED_WITHIN)));
+        let LockReport::NotProved { why } = &lock else { return lock };
+        if !locker.ends_sessions() {
+            return lock;
+        }
+        let ended =
+            recorder.step("end-session", |errors| report(errors, locker.end_session(ENDED_WITHIN)));
+        match ended {
+            LockReport::NotProved { why: also } => {
+                LockReport::NotProved { why: format!("{why}; {also}") }
+            }
+            LockReport::Proved { .. } => ended,
+            LockReport::NotAsked => lock,
+        }
     }
 
     /// A verdict for every planned row and for every row that appeared.

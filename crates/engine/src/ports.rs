@@ -491,6 +491,17 @@ pub trait Locker: Sync {
 
     /// Waits until the screen is locked or `deadline` has passed, and says what it last saw.
     fn wait_locked(&self, deadline: Duration) -> LockState;
+
+    /// Whether policy ends a session whose lock cannot be proved.
+    fn ends_sessions(&self) -> bool {
+        false
+    }
+
+    /// Ends the session and waits until that is proved or `deadline` has passed. "Locked" means here
+    /// that nothing of the session is left.
+    fn end_session(&self, _deadline: Duration) -> LockState {
+        LockState::NoSession
+    }
 }
 
 /// Why no lock could be asked for.

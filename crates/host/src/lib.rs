@@ -13,5 +13,6 @@ pub mod journal;
 pub mod keychain;
 pub mod locker;
 pub mod process;
+pub mod sessions;
 pub mod socket;
 pub mod users;

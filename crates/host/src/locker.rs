@@ -2,15 +2,26 @@
 //!
 //! It refuses to take a started program for a locked screen: the lock is proved by looking.
 
+pub(crate) mod bus;
+mod choose;
+mod desktop;
 mod display;
+mod hold;
+pub(crate) mod logind;
+mod screensaver;
 mod session;
 mod start;
+mod wayland;
 mod x11;
+mod xscreensaver;
 
 use std::time::Duration;
 
 use exeunt_engine::ports::{LockError, LockState, Locker};
 
+pub use choose::Way;
+pub use desktop::{Fallback, Here, Runner, SessionLocker, Wishes};
+pub use screensaver::ScreenSaver;
 pub use session::DesktopSession;
 pub use x11::X11Locker;
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use exeunt_domain::receipt::Mode;
 use exeunt_domain::{Proof, Subject};
+use exeunt_host::locker::{Fallback, Way, Wishes};
 use exeunt_host::users::Account;
 use serde::Deserialize;
 
@@ -23,25 +24,35 @@ pub(crate) struct Config {
     pub(crate) subject_fixed: Option<String>,
     /// The account that the agent runs as, on an installed machine.
     pub(crate) agent_user: String,
-    /// Which locker to start: `xsecurelock` or `i3lock`. None: whichever is there.
-    pub(crate) locker: Option<Locker>,
+    /// The only way to lock. None: whatever fits the session.
+    pub(crate) locker: Option<LockerWay>,
+    /// What happens when no lock can be proved.
+    pub(crate) lock_fallback: LockFallback,
 }
 
-/// A locker that the settings may name.
+/// A way to lock that the settings name: `gnome`, `plasma`, `xfce`, `cinnamon`, `mate`,
+/// `xscreensaver`, `logind`, `swaylock`, `xsecurelock` or `i3lock`.
 #[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Locker {
-    Xsecurelock,
-    I3lock,
+#[serde(try_from = "String")]
+pub(crate) struct LockerWay(Way);
+
+impl TryFrom<String> for LockerWay {
+    type Error = anyhow::Error;
+
+    fn try_from(name: String) -> anyhow::Result<Self> {
+        Way::named(&name).map(Self).with_context(|| format!("no locker is called {name:?}"))
+    }
 }
 
-impl From<Locker> for exeunt_host::locker::LockProgram {
-    fn from(locker: Locker) -> Self {
-        match locker {
-            Locker::Xsecurelock => Self::Xsecurelock,
-            Locker::I3lock => Self::I3lock,
-        }
-    }
+/// What happens when no lock can be proved.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum LockFallback {
+    /// The receipt says so.
+    #[default]
+    Report,
+    /// The login session is ended.
+    EndSession,
 }
 
 impl Default for Config {
@@ -51,6 +62,7 @@ impl Default for Config {
             subject_fixed: None,
             agent_user: "exeunt-agent".into(),
             locker: None,
+            lock_fallback: LockFallback::Report,
         }
     }
 }
@@ -73,6 +85,15 @@ impl Config {
             }
             Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
         }
+    }
+
+    /// How sessions are locked.
+    pub(crate) fn wishes(&self) -> Wishes {
+        let fallback = match self.lock_fallback {
+            LockFallback::Report => Fallback::Report,
+            LockFallback::EndSession => Fallback::EndSession,
+        };
+        Wishes { way: self.locker.map(|LockerWay(way)| way), fallback, ..Wishes::default() }
     }
 
     /// The subject that policy gives an account's console session, and how well it is proved.
@@ -133,6 +154,17 @@ mod tests {
     fn refuses_unknown_keys_and_a_template_without_a_user() {
         assert!(toml_of("subjct = \"x\"").is_err());
         assert!(toml_of("subject = \"boss\"").is_err());
+    }
+
+    #[test]
+    fn names_a_way_to_lock_and_what_happens_without_one() {
+        let wishes =
+            toml_of("locker = \"i3lock\"\nlock_fallback = \"end-session\"").unwrap().wishes();
+        assert_eq!(wishes.way.map(Way::name), Some("i3lock"));
+        assert_eq!(wishes.fallback, Fallback::EndSession);
+        assert_eq!(toml_of("").unwrap().wishes().fallback, Fallback::Report);
+        assert!(toml_of("locker = \"nonesuch\"").is_err());
+        assert!(toml_of("lock_fallback = \"hope\"").is_err());
     }
 
     #[test]

@@ -4,19 +4,16 @@
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use exeunt_catalogue::Catalogue;
-use exeunt_engine::ports::{
-    Agents, Clock, Files as _, Host, Journal, Keychains, LockError, LockState, Locker, Moment,
-};
+use exeunt_engine::ports::{Agents, Clock, Files as _, Host, Journal, Keychains, Locker, Moment};
 use exeunt_host::agents::LinuxAgents;
 use exeunt_host::clock::SystemClock;
 use exeunt_host::files::{Bases, LinuxFiles};
 use exeunt_host::keychain::{KernelKeyrings, SecretService, SessionBus};
-use exeunt_host::locker::{DesktopSession, LockProgram, NoLocker, X11Locker};
+use exeunt_host::locker::{DesktopSession, NoLocker, Runner, SessionLocker, Wishes};
 use exeunt_host::process::{KeepList, LinuxProcesses};
 use exeunt_host::users::Account;
 
@@ -38,8 +35,8 @@ pub(crate) struct Whose {
     pub(crate) bus: Option<SessionBus>,
     /// Processes to spare with all their children: the tray.
     pub(crate) keep: KeepList,
-    /// Which locker to start.
-    pub(crate) locker: Option<LockProgram>,
+    /// How the session is locked.
+    pub(crate) locker: Wishes,
     /// Opt-in keyring rules that were asked for, as `app/rule`.
     pub(crate) include: Vec<String>,
 }
@@ -63,7 +60,8 @@ impl Whose {
             }
         };
         let keep = KeepList::default();
-        Ok(Self { account, session: None, bus: None, keep, locker: None, include: Vec::new() })
+        let locker = Wishes::default();
+        Ok(Self { account, session: None, bus: None, keep, locker, include: Vec::new() })
     }
 
     /// The account's own session as its live processes show it.
@@ -71,7 +69,7 @@ impl Whose {
         match DesktopSession::discover(&self.account) {
             Ok(session) => {
                 self.bus = session.bus.as_deref().and_then(|bus| SessionBus::parse(bus).ok());
-                self.session = session.display.is_some().then_some(session);
+                self.session = session.has_screen().then_some(session);
             }
             Err(error) => tracing::warn!(%error, "the account's session could not be found"),
         }
@@ -124,8 +122,8 @@ impl Machine {
             .with_context(|| format!("opening the home of user {} for its agents", account.uid))?;
         let locker: Box<dyn Locker + Send> = match whose.session.clone() {
             Some(session) => {
-                let inner = Arc::new(X11Locker::new(session, whose.locker));
-                Box::new(Launched { inner, launcher: launcher.clone() })
+                let wishes = Wishes { keep: whose.keep.clone(), ..whose.locker.clone() };
+                Box::new(SessionLocker::new(session, wishes, Box::new(launcher.clone())))
             }
             None => Box::new(NoLocker),
         };
@@ -191,30 +189,11 @@ fn keychains(whose: &Whose) -> Vec<Box<dyn Keychains + Send>> {
     keychains
 }
 
-/// A locker whose program is started by the launcher thread, outside the network filter.
-struct Launched {
-    inner: Arc<X11Locker>,
-    launcher: Launcher,
-}
-
-impl Locker for Launched {
-    fn lock(&self) -> Result<(), LockError> {
-        if matches!(self.inner.is_locked(), LockState::Locked { .. }) {
-            return Ok(());
-        }
-        let locker = Arc::clone(&self.inner);
-        self.launcher.run(move || locker.start()).unwrap_or_else(|| {
-            let source = std::io::Error::other("the launcher thread is gone");
-            Err(LockError::Start { locker: "locker", source })
-        })
-    }
-
-    fn is_locked(&self) -> LockState {
-        self.inner.is_locked()
-    }
-
-    fn wait_locked(&self, deadline: Duration) -> LockState {
-        self.inner.wait_locked(deadline)
+/// Lockers are started by the launcher thread, outside the network filter.
+impl Runner for Launcher {
+    fn run(&self, job: Box<dyn FnOnce() + Send>) {
+        // Whoever asked learns from the job itself that it was dropped.
+        let _gone = Launcher::run(self, job);
     }
 }
 

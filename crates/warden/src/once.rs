@@ -18,6 +18,7 @@ use exeunt_host::locker::DesktopSession;
 use exeunt_ssf::SigningKey;
 use serde_json::json;
 
+use crate::config::Config;
 use crate::confine::Launcher;
 use crate::contain::{Means, Watch, contain};
 use crate::machine::{Machine, Whose, catalogue};
@@ -38,12 +39,16 @@ pub(crate) struct Once {
     /// Say what would happen and touch nothing.
     #[arg(long)]
     preview: bool,
-    /// Lock this X display too, such as `:1`, and clear the keyring of the bus found there.
+    /// Lock this screen too, such as `:1` or `wayland-1`, and clear the keyring of the bus found
+    /// there.
     #[arg(long, value_name = "ID")]
     session: Option<String>,
     /// Clear the keyring behind this D-Bus address.
     #[arg(long, value_name = "ADDR")]
     bus: Option<String>,
+    /// Settings. Default: /etc/exeunt/warden.toml when it is there.
+    #[arg(long, value_name = "FILE", env = "EXEUNT_WARDEN_CONFIG")]
+    config: Option<PathBuf>,
     /// Words for the receipt.
     #[arg(long)]
     reason: Option<String>,
@@ -123,13 +128,14 @@ fn exit_code(outcome: Outcome) -> u8 {
 
 fn whose(once: &Once) -> anyhow::Result<Whose> {
     let mut whose = Whose::of_home(&once.home)?;
+    whose.locker = Config::load(once.config.as_deref())?.wishes();
     let own = rustix::process::geteuid();
     if !own.is_root() && own.as_raw() != whose.account.uid {
         bail!("{} belongs to another user: run this as root", once.home.display());
     }
     if let Some(display) = &once.session {
         let session = DesktopSession::discover(&whose.account)?;
-        if session.display.as_ref() != Some(display) {
+        if !session.is_on(display) {
             bail!("that user has no live process on display {display}");
         }
         whose.bus = session.bus.as_deref().and_then(|bus| SessionBus::parse(bus).ok());

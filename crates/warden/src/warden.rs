@@ -137,7 +137,7 @@ impl Warden {
     pub(crate) fn whose(&self, uid: u32) -> anyhow::Result<Whose> {
         let account = self.account(uid)?;
         let keep = exeunt_host::process::KeepList::default();
-        let locker = self.config.locker.map(Into::into);
+        let locker = self.config.wishes();
         let include = Vec::new();
         let whose = Whose { account, session: None, bus: None, keep, locker, include };
         Ok(whose.with_live_session())

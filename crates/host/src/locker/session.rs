@@ -17,6 +17,10 @@ const DISPLAY: &str = "DISPLAY";
 const XAUTHORITY: &str = "XAUTHORITY";
 const BUS: &str = "DBUS_SESSION_BUS_ADDRESS";
 const RUNTIME_DIR: &str = "XDG_RUNTIME_DIR";
+const WAYLAND: &str = "WAYLAND_DISPLAY";
+const SESSION_ID: &str = "XDG_SESSION_ID";
+/// Every variable that is asked for.
+const WANTED: [&str; 6] = [DISPLAY, XAUTHORITY, BUS, RUNTIME_DIR, WAYLAND, SESSION_ID];
 
 /// The desktop session of an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,9 +35,40 @@ pub struct DesktopSession {
     pub bus: Option<String>,
     /// `XDG_RUNTIME_DIR`.
     pub runtime_dir: Option<PathBuf>,
+    /// `WAYLAND_DISPLAY`, when a Wayland compositor draws its screen; an X server that it may have
+    /// beside is then only a part of it.
+    pub wayland_display: Option<String>,
+    /// `XDG_SESSION_ID`, as its processes say.
+    pub login: Option<String>,
 }
 
 impl DesktopSession {
+    /// A session of `account` of which nothing is known yet.
+    #[must_use]
+    pub fn of(account: Account) -> Self {
+        Self {
+            account,
+            display: None,
+            xauthority: None,
+            bus: None,
+            runtime_dir: None,
+            wayland_display: None,
+            login: None,
+        }
+    }
+
+    /// Whether there is a screen to lock.
+    #[must_use]
+    pub fn has_screen(&self) -> bool {
+        self.display.is_some() || self.wayland_display.is_some()
+    }
+
+    /// Whether `screen` (`:1`, `wayland-1`) is a screen of it.
+    #[must_use]
+    pub fn is_on(&self, screen: &str) -> bool {
+        [&self.display, &self.wayland_display].into_iter().any(|d| d.as_deref() == Some(screen))
+    }
+
     /// Finds the session of `account` from the environments of its processes.
     ///
     /// # Errors
@@ -44,7 +79,7 @@ impl DesktopSession {
         let mut environments = Vec::new();
         for process in listed.iter().filter(|process| !process.zombie) {
             if let Some(pinned) = Pinned::open(process.id.pid)? {
-                environments.push(pinned.env(&[DISPLAY, XAUTHORITY, BUS, RUNTIME_DIR]));
+                environments.push(pinned.env(&WANTED));
             }
         }
         let text = |key| most_common(&environments, key).and_then(|v| String::from_utf8(v).ok());
@@ -55,6 +90,8 @@ impl DesktopSession {
             xauthority: path(XAUTHORITY),
             bus: text(BUS),
             runtime_dir: path(RUNTIME_DIR),
+            wayland_display: text(WAYLAND).filter(|_| is_wayland(&environments)),
+            login: text(SESSION_ID),
         })
     }
 
@@ -68,12 +105,21 @@ impl DesktopSession {
             ("PATH", OsString::from("/usr/local/bin:/usr/bin:/bin")),
             ("USER", OsString::from(&self.account.name)),
         ]);
-        let texts = [(DISPLAY, &self.display), (BUS, &self.bus)];
+        let texts = [(DISPLAY, &self.display), (BUS, &self.bus), (WAYLAND, &self.wayland_display)];
         let paths = [(XAUTHORITY, &self.xauthority), (RUNTIME_DIR, &self.runtime_dir)];
         env.extend(texts.into_iter().filter_map(|(key, v)| Some((key, v.clone()?.into()))));
         env.extend(paths.into_iter().filter_map(|(key, v)| Some((key, v.clone()?.into()))));
         env
     }
+}
+
+/// Whether most of the processes that have a screen have a Wayland one: a compositor in a window of
+/// an X session does not make it a Wayland session.
+fn is_wayland(environments: &[BTreeMap<String, Vec<u8>>]) -> bool {
+    let has = |env: &&BTreeMap<String, Vec<u8>>, key| env.get(key).is_some_and(|v| !v.is_empty());
+    let wayland = environments.iter().filter(|env| has(env, WAYLAND)).count();
+    let screens = environments.iter().filter(|env| has(env, WAYLAND) || has(env, DISPLAY)).count();
+    wayland * 2 > screens
 }
 
 /// The value that most environments have for `key`; of two as common, the greater.
@@ -95,5 +141,16 @@ mod tests {
         let environments = [env(":1"), env(":0"), env(":1"), env(""), BTreeMap::new()];
         assert_eq!(most_common(&environments, DISPLAY), Some(b":1".to_vec()));
         assert_eq!(most_common(&environments, BUS), None);
+    }
+
+    #[test]
+    fn a_compositor_in_a_window_makes_no_wayland_session() {
+        let env = |keys: &[&str]| {
+            keys.iter().map(|key| ((*key).to_owned(), b"x".to_vec())).collect::<BTreeMap<_, _>>()
+        };
+        let nested = [env(&[DISPLAY]), env(&[DISPLAY]), env(&[DISPLAY, WAYLAND])];
+        assert!(!is_wayland(&nested));
+        assert!(is_wayland(&[env(&[WAYLAND]), env(&[DISPLAY, WAYLAND]), env(&[DISPLAY])]));
+        assert!(!is_wayland(&[]));
     }
 }

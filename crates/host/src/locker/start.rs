@@ -36,7 +36,8 @@ impl LockProgram {
         PLACES.iter().map(|place| Path::new(place).join(self.name())).find(|path| path.is_file())
     }
 
-    fn args(self) -> &'static [&'static str] {
+    /// Its arguments: it must stay in the foreground.
+    pub(super) fn args(self) -> &'static [&'static str] {
         match self {
             Self::Xsecurelock => &[],
             Self::I3lock => &["--nofork", "--color=10151a"],

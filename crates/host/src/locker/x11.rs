@@ -13,8 +13,8 @@ use x11rb::connection::Connection;
 use x11rb::errors::{ConnectionError, ReplyError};
 use x11rb::protocol::res::{ClientIdMask, ClientIdSpec, ConnectionExt as _};
 use x11rb::protocol::xproto::{
-    ChangeWindowAttributesAux, ConnectionExt as _, EventMask, GrabMode, GrabStatus, MapState,
-    Window,
+    AtomEnum, ChangeWindowAttributesAux, ConnectionExt as _, EventMask, GrabMode, GrabStatus,
+    MapState, Window,
 };
 use x11rb::rust_connection::RustConnection;
 
@@ -181,9 +181,44 @@ fn look(
     if !is_keyboard_grabbed(connection, root.window)? {
         return Ok(not_proved("nothing holds the keyboard"));
     }
+    if locker.starts_with("xscreensaver") && !is_xscreensaver_locked(connection, root.window)? {
+        return Ok(not_proved("xscreensaver blanks the screen and does not lock it"));
+    }
     Ok(LockState::Locked {
         how: format!("{locker} runs, covers the screen and holds the keyboard"),
     })
+}
+
+/// Whether a client holds the keyboard of the session's X server.
+pub(super) fn is_keyboard_held(session: &DesktopSession) -> bool {
+    let session = session.clone();
+    let held = bounded::run(LOOK_LIMIT, move |hangup| {
+        let (connection, screen) = display::connect(&session, hangup).ok()?;
+        let root = root(&connection, screen)?;
+        is_keyboard_grabbed(&connection, root.window).ok()
+    });
+    held.flatten() == Some(true)
+}
+
+/// Whether the session's X server still takes its clients.
+pub(super) fn answers(session: &DesktopSession) -> bool {
+    let session = session.clone();
+    bounded::run(LOOK_LIMIT, move |hangup| display::connect(&session, hangup).is_ok()) == Some(true)
+}
+
+/// Whether xscreensaver says `LOCK` rather than `BLANK` or nothing, in the first word of its
+/// property on the root window (xscreensaver 5 and 6, `driver/atoms.h`).
+fn is_xscreensaver_locked(connection: &RustConnection, root: Window) -> Result<bool, ReplyError> {
+    let status = connection.intern_atom(true, b"_SCREENSAVER_STATUS")?;
+    let lock = connection.intern_atom(true, b"LOCK")?;
+    let (status, lock) = (status.reply()?.atom, lock.reply()?.atom);
+    let none = u32::from(AtomEnum::NONE);
+    if status == none || lock == none {
+        return Ok(false);
+    }
+    let property = connection.get_property(false, root, status, AtomEnum::ANY, 0, 1)?.reply()?;
+    let word = property.value32().and_then(|mut words| words.next());
+    Ok(word == Some(lock))
 }
 
 /// Lockers of the account that run, by name and pid.

@@ -49,11 +49,9 @@ impl Rig {
         ]);
         let mut server = Started::spawn(server.arg(&authority).stdout(Stdio::piped()));
         let session = DesktopSession {
-            account,
             display: Some(format!(":{}", server.first_line())),
             xauthority: Some(authority),
-            bus: None,
-            runtime_dir: None,
+            ..DesktopSession::of(account)
         };
         let locker = X11Locker::new(session.clone(), Some(program));
         Self { locker, session, _server: server, dir }
@@ -182,11 +180,8 @@ fn a_session_without_a_reachable_display_proves_nothing() {
     let account = desktop_account(dir.path());
     for display in [None, Some(":64999"), Some("elsewhere:0")] {
         let session = DesktopSession {
-            account: account.clone(),
             display: display.map(str::to_owned),
-            xauthority: None,
-            bus: None,
-            runtime_dir: None,
+            ..DesktopSession::of(account.clone())
         };
         let locker = X11Locker::new(session, None);
         assert!(matches!(locker.is_locked(), LockState::NotProved { .. }));

@@ -12,6 +12,7 @@ mod journal;
 mod kernel;
 mod keychain;
 mod locker;
+mod lockers;
 mod mounts;
 mod processes;
 mod programs;

@@ -1,0 +1,185 @@
+//! Desktops that lock through a screen saver on the account's bus: GNOME, KDE Plasma, Xfce,
+//! Cinnamon and MATE.
+//!
+//! It refuses the word of a service alone: the program behind the name must be root's, awake, and
+//! one that is known to draw a lock.
+
+use exeunt_engine::ports::{ProcessId, Processes as _};
+use zbus::blocking::Connection;
+
+use super::DesktopSession;
+use super::bus::{Bus, BusError};
+use crate::keychain::SessionBus;
+use crate::process::{KeepList, LinuxProcesses, is_trusted_program};
+
+/// One desktop's screen saver.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ScreenSaver {
+    /// What people call it.
+    pub(crate) name: &'static str,
+    service: &'static str,
+    path: &'static str,
+    interface: &'static str,
+    /// Programs that may own the name.
+    owners: &'static [&'static str],
+    /// A script that an interpreter among the owners must run.
+    script: Option<&'static str>,
+    /// Programs of which one must live while the screen is locked.
+    drawers: &'static [&'static str],
+    /// `Lock` takes a message for people.
+    takes_message: bool,
+}
+
+/// All that are known.
+pub(crate) const ALL: [&ScreenSaver; 5] = [&GNOME, &PLASMA, &XFCE, &CINNAMON, &MATE];
+
+/// GNOME Shell, whose name a `gjs` script holds, and the older `gnome-screensaver`.
+pub(crate) const GNOME: ScreenSaver = ScreenSaver {
+    name: "gnome",
+    service: "org.gnome.ScreenSaver",
+    path: "/org/gnome/ScreenSaver",
+    interface: "org.gnome.ScreenSaver",
+    owners: &["gnome-shell", "gnome-screensaver", "budgie-screensaver", "gjs-console", "gjs"],
+    script: Some("/usr/share/gnome-shell/"),
+    drawers: &["gnome-shell", "gnome-screensaver", "budgie-screensaver"],
+    takes_message: false,
+};
+/// KDE Plasma: the window manager or session manager locks, a greeter of its own draws.
+pub(crate) const PLASMA: ScreenSaver = ScreenSaver {
+    name: "plasma",
+    service: "org.freedesktop.ScreenSaver",
+    path: "/ScreenSaver",
+    interface: "org.freedesktop.ScreenSaver",
+    owners: &["kwin_wayland", "kwin_x11", "ksmserver"],
+    script: None,
+    drawers: &["kscreenlocker_greet"],
+    takes_message: false,
+};
+/// `xfce4-screensaver`.
+pub(crate) const XFCE: ScreenSaver = ScreenSaver {
+    name: "xfce",
+    service: "org.xfce.ScreenSaver",
+    path: "/org/xfce/ScreenSaver",
+    interface: "org.xfce.ScreenSaver",
+    owners: &["xfce4-screensaver"],
+    script: None,
+    drawers: &["xfce4-screensaver"],
+    takes_message: false,
+};
+/// `cinnamon-screensaver`, a Python program.
+pub(crate) const CINNAMON: ScreenSaver = ScreenSaver {
+    name: "cinnamon",
+    service: "org.cinnamon.ScreenSaver",
+    path: "/org/cinnamon/ScreenSaver",
+    interface: "org.cinnamon.ScreenSaver",
+    owners: &["cinnamon-screensaver", "cinnamon", "python3*"],
+    script: Some("/usr/share/cinnamon-screensaver/"),
+    drawers: &["cinnamon-screensaver", "cinnamon", "python3*"],
+    takes_message: true,
+};
+/// `mate-screensaver`.
+pub(crate) const MATE: ScreenSaver = ScreenSaver {
+    name: "mate",
+    service: "org.mate.ScreenSaver",
+    path: "/org/mate/ScreenSaver",
+    interface: "org.mate.ScreenSaver",
+    owners: &["mate-screensaver"],
+    script: None,
+    drawers: &["mate-screensaver"],
+    takes_message: false,
+};
+
+impl ScreenSaver {
+    /// Who owns the name on the session's bus, when that is one of its own programs.
+    pub(crate) fn owner(&self, session: &DesktopSession) -> Result<ProcessId, ScreenSaverError> {
+        let service = self.service;
+        let pid = bus(session)?.ask(service, |bus| Bus::pid_of(bus, service))?;
+        self.trusted(session, pid)
+    }
+
+    /// Asks it to lock.
+    pub(crate) fn lock(&'static self, session: &DesktopSession) -> Result<(), ScreenSaverError> {
+        self.owner(session)?;
+        Ok(bus(session)?.ask(self.service, move |bus| {
+            if self.takes_message {
+                self.call(bus, "Lock", &("",))?;
+            } else {
+                self.call(bus, "Lock", &())?;
+            }
+            Ok(())
+        })?)
+    }
+
+    /// Whether it says that it is active while its program lives, and who that is.
+    pub(crate) fn is_active(
+        &'static self,
+        session: &DesktopSession,
+    ) -> Result<Option<ProcessId>, ScreenSaverError> {
+        let (active, pid) = bus(session)?.ask(self.service, move |bus| {
+            let reply = self.call(bus, "GetActive", &())?;
+            let active: bool = reply.body().deserialize()?;
+            Ok((active, Bus::pid_of(bus, self.service)?))
+        })?;
+        let owner = self.trusted(session, pid)?;
+        Ok((active && self.draws(session)).then_some(owner))
+    }
+
+    fn call<B: serde::Serialize + zbus::zvariant::DynamicType>(
+        &self,
+        bus: &Connection,
+        method: &str,
+        body: &B,
+    ) -> zbus::Result<zbus::Message> {
+        bus.call_method(Some(self.service), self.path, Some(self.interface), method, body)
+    }
+
+    fn trusted(&self, session: &DesktopSession, pid: u32) -> Result<ProcessId, ScreenSaverError> {
+        let processes = LinuxProcesses::of_uid(session.account.uid, KeepList::default());
+        let listed = processes.list().unwrap_or_default();
+        let owner = listed.into_iter().find(|process| {
+            let script = process.args.get(1).map(Vec::as_slice).unwrap_or_default();
+            let runs_script = self.script.is_some_and(|dir| script.starts_with(dir.as_bytes()));
+            let interpreter = is_trusted_program(&process.exe, &["gjs", "gjs-console", "python3*"]);
+            process.id.pid == pid
+                && !process.zombie
+                && process.exe_root_owned
+                && is_trusted_program(&process.exe, self.owners)
+                && (runs_script || !interpreter)
+        });
+        let owner = owner.ok_or(ScreenSaverError::Stranger(self.service))?;
+        match processes.is_frozen(&owner.id) {
+            Ok(false) => Ok(owner.id),
+            Ok(true) | Err(_) => Err(ScreenSaverError::Stranger(self.service)),
+        }
+    }
+
+    /// Whether a program that draws the lock lives.
+    fn draws(&self, session: &DesktopSession) -> bool {
+        let processes = LinuxProcesses::of_uid(session.account.uid, KeepList::default());
+        processes.list().unwrap_or_default().iter().any(|process| {
+            !process.zombie
+                && process.exe_root_owned
+                && is_trusted_program(&process.exe, self.drawers)
+        })
+    }
+}
+
+/// Why a screen saver is of no use.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ScreenSaverError {
+    /// The session names no bus.
+    #[error("the session has no bus")]
+    NoBus,
+    /// The bus, or the service on it.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    /// The name belongs to a program that is no screen saver of root's.
+    #[error("{0} belongs to an unknown program")]
+    Stranger(&'static str),
+}
+
+fn bus(session: &DesktopSession) -> Result<Bus, ScreenSaverError> {
+    let address = session.bus.as_deref().ok_or(ScreenSaverError::NoBus)?;
+    let address = SessionBus::parse(address).map_err(|_| ScreenSaverError::NoBus)?;
+    Ok(Bus::Session(address, session.account.clone()))
+}
