@@ -6,11 +6,13 @@
 pub mod bench;
 pub mod browser;
 pub mod desktop;
+pub mod gateway;
 pub mod house;
 pub mod keyring;
 pub mod people;
 pub mod planted;
 pub mod process;
+pub mod provider;
 pub mod site;
 pub mod story;
 pub mod traps;

@@ -198,6 +198,20 @@ pub struct SignOutResponse {
     pub outcome: Outcome,
     /// SHA-256, hexadecimal, over the tier and the sessions and devices shown.
     pub digest: String,
+    /// What identity providers keep alive all the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cannot: Vec<CannotEnd>,
+}
+
+/// Something that a sign-out does not end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CannotEnd {
+    /// At which identity provider.
+    pub place: String,
+    /// What.
+    pub what: String,
+    /// Until when.
+    pub until: String,
 }
 
 /// One entry of `GET /v1/receipts/{txn}`, which answers an array.

@@ -11,9 +11,9 @@ pub mod oauth;
 pub mod path;
 
 pub use admin::{
-    AdminTokenRequest, AdminTokenResponse, AuditEntry, AuditVerdict, DeviceInfo, DeviceList,
-    DeviceTokenRequest, DeviceTokenResponse, ReceiptRecord, ServiceRequest, ServiceResponse,
-    SessionInfo, SessionList, SignOutRequest, SignOutResponse,
+    AdminTokenRequest, AdminTokenResponse, AuditEntry, AuditVerdict, CannotEnd, DeviceInfo,
+    DeviceList, DeviceTokenRequest, DeviceTokenResponse, ReceiptRecord, ServiceRequest,
+    ServiceResponse, SessionInfo, SessionList, SignOutRequest, SignOutResponse,
 };
 pub use device::{HubSession, Target, TxnState};
 pub use error::{ErrorBody, ErrorDetail, SetErrorBody};

@@ -66,6 +66,10 @@ pub struct Limits {
     pub housekeeping: Duration,
     /// How often a moved audit head is signed.
     pub head_every: Duration,
+    /// Longest that an identity provider is tried for one sign-out.
+    pub provider_deadline: Duration,
+    /// Longest that an identity provider may take until what it revoked is refused.
+    pub provider_settle: Duration,
 }
 
 impl Default for Limits {
@@ -82,6 +86,8 @@ impl Default for Limits {
             queue: 4096,
             housekeeping: Duration::from_secs(1),
             head_every: Duration::from_secs(1),
+            provider_deadline: Duration::from_secs(60),
+            provider_settle: Duration::from_secs(10),
         }
     }
 }
@@ -213,6 +219,29 @@ impl DataDir {
                 Ok(issuer.to_owned())
             }
         }
+    }
+
+    /// A file that only its owner reads; None when it is absent or empty.
+    ///
+    /// # Errors
+    /// [`DataError`]; [`DataError::Exposed`] when others can read it.
+    pub fn secret(&self, name: &str) -> Result<Option<String>, DataError> {
+        read_secret(&self.file(name))
+    }
+
+    /// Replaces a file that only its owner reads, durably: the old text is there until the new one
+    /// is.
+    ///
+    /// # Errors
+    /// [`DataError::Io`].
+    #[expect(clippy::disallowed_methods, reason = "the hub's own file in its own directory")]
+    pub fn replace_secret(&self, name: &str, text: &str) -> Result<PathBuf, DataError> {
+        let new = self.write_secret(&format!("{name}.new"), text)?;
+        let path = self.file(name);
+        let failed = |source| DataError::Io { path: path.clone(), source };
+        std::fs::rename(new, &path).map_err(failed)?;
+        File::open(&self.path).and_then(|dir| dir.sync_all()).map_err(failed)?;
+        Ok(path)
     }
 
     /// Writes a file that only its owner reads, durably.

@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 use crate::sequencer::Unavailable;
 use crate::store::{Refused, StoreError};
 use crate::{Hub, admin, audit_api, check_api, enrol, oauth, receipts, receiver, registry};
-use crate::{forward_auth, introspect, revoke, transmitter};
+use crate::{connectors, forward_auth, introspect, revoke, transmitter};
 
 pub use serve::serve;
 
@@ -44,6 +44,8 @@ pub fn router(hub: Arc<Hub>) -> Router {
         .route(forward_auth::PATH, any(forward_auth::forward_auth))
         .route(&format!("{}/", forward_auth::PATH), any(forward_auth::forward_auth))
         .route(&format!("{}/{{*asked}}", forward_auth::PATH), any(forward_auth::forward_auth))
+        .route(connectors::PATH, post(connectors::register).get(connectors::list))
+        .route(connectors::GRANTS, post(connectors::grant))
         .route(introspect::PATH, post(introspect::introspect))
         .route(wire::SNAPSHOT, get(check_api::snapshot))
         .route(wire::DELTAS, get(check_api::deltas))

@@ -7,6 +7,7 @@ pub mod audit;
 pub mod audit_api;
 pub mod check_api;
 pub mod config;
+pub mod connectors;
 pub mod enrol;
 pub mod forward_auth;
 pub mod http;
@@ -54,6 +55,8 @@ pub struct Hub {
     pub tokens: oauth::Tokens,
     /// Running checks of relying services.
     pub guards: check_api::Guards,
+    /// Identity providers, with their credentials.
+    pub connectors: connectors::Book,
     /// True once the hub is stopping.
     pub stopping: watch::Receiver<bool>,
 }

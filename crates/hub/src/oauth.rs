@@ -230,7 +230,7 @@ fn service_of(hub: &Hub, headers: &HeaderMap, request: &TokenRequest) -> Result<
 pub(crate) fn client_by_secret(hub: &Hub, id: &str, secret: &str) -> Option<Client> {
     let service = hub.shared.service(id)?;
     // Comparing hashes of high-entropy secrets tells a timing observer nothing of use.
-    (service.secret == hash(secret)).then(|| Client {
+    (service.secret == hash(secret)).then_some(Client {
         id: service.client_id,
         name: service.name,
         aud: service.aud,

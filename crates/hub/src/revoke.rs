@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
-use exeunt_api::{SignOutRequest, SignOutResponse, TxnState};
+use exeunt_api::{CannotEnd, SignOutRequest, SignOutResponse, TxnState};
 use exeunt_domain::{Tier, Txn};
 use futures_util::Stream;
 use tokio::sync::broadcast::error::RecvError;
@@ -52,14 +52,31 @@ pub async fn sign_out(
     };
     if ask.preview {
         let shown = hub.views.read(move |view| view.preview(&command)).await?;
-        return Ok(Json(shown?.into()));
+        return Ok(Json(SignOutResponse { cannot: cannot(&hub, tier), ..shown?.into() }));
     }
     match hub.sequencer.submit(Command::SignOut(command)).await?.reply? {
-        Reply::SignedOut(done) => Ok(Json((*done).into())),
+        Reply::SignedOut(done) => {
+            Ok(Json(SignOutResponse { cannot: cannot(&hub, tier), ..(*done).into() }))
+        }
         Reply::Done | Reply::Repeated | Reply::Registered(_) | Reply::Enrolled { .. } => {
             Err(ApiError::internal("a sign-out answered as something else"))
         }
     }
+}
+
+/// What identity providers keep alive after a sign-out.
+fn cannot(hub: &Hub, tier: Tier) -> Vec<CannotEnd> {
+    if tier == Tier::Lock {
+        return Vec::new();
+    }
+    let mut all = Vec::new();
+    for (place, one) in hub.connectors.all() {
+        for gap in one.settings.connector().does_not_cover() {
+            let (what, until) = (gap.what.to_owned(), gap.how_long.to_owned());
+            all.push(CannotEnd { place: place.clone(), what, until });
+        }
+    }
+    all
 }
 
 /// Refuses what needs a quorum.

@@ -19,7 +19,7 @@ use crate::publish::Shared;
 use crate::sequencer::{Minter, Sequencer, Unavailable, now};
 use crate::store::sqlite::{self, SqliteStore, SqliteView};
 use crate::store::{Command, Head, Operator, Store as _, StoreError, View as _};
-use crate::{Hub, check_api, http, oauth, transmitter, views};
+use crate::{Hub, check_api, connectors, http, oauth, transmitter, views};
 
 /// The hub did not start.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +50,9 @@ pub enum StartError {
         /// How many.
         rows: u64,
     },
+    /// The connectors' file.
+    #[error(transparent)]
+    Connectors(#[from] connectors::BookError),
     /// The address is taken, or not this machine's.
     #[error("cannot listen on {address}: {source}")]
     Listen {
@@ -133,6 +136,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let mut heads = Heads { file, key: key.clone(), shared: Arc::clone(&shared) };
     // Before anyone can ask, and before the disk can fill: later heads go into the same space.
     heads.sign()?;
+    let connectors = connectors::Book::open(&data)?;
     let (stop, stopping) = watch::channel(false);
     let hub = Arc::new(Hub {
         data,
@@ -145,12 +149,14 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         views: views::Views::new(move || SqliteView::open(&path)),
         tokens: oauth::Tokens::default(),
         guards: check_api::Guards::default(),
+        connectors,
         stopping: stopping.clone(),
     });
     let limits = hub.limits.clone();
     let heads = tokio::spawn(sign_heads(heads, limits.head_every, stopping.clone()));
     let mut tasks = JoinSet::new();
     tasks.spawn(keep_house(Arc::clone(&hub)));
+    tasks.spawn(connectors::run(Arc::clone(&hub)));
     tasks.spawn(http::serve(listener, http::router(hub), limits, stopping));
     let writer = Some(writer);
     Ok(Running { addr, url, issuer, admin_token, stop, tasks, writer, heads })

@@ -291,6 +291,12 @@ pub trait View: Send {
         ask: &command::SignOut,
     ) -> Result<Result<command::SignedOut, Refused>, StoreError>;
 
+    /// Identity providers that have no final outcome in a transaction yet.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn open_providers(&self) -> Result<Vec<command::ProviderTarget>, StoreError>;
+
     /// Receipts of a transaction, oldest first.
     ///
     /// # Errors

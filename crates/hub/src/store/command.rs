@@ -61,6 +61,17 @@ pub enum Command {
         /// The sequence.
         seq: u64,
     },
+    /// An identity provider was registered; its credentials are kept elsewhere.
+    AddConnector {
+        /// `admin:NAME`.
+        actor: String,
+        /// What the operator calls it.
+        name: String,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// How far an identity provider is.
+    Provided(Provided),
     /// An operator minted an enrolment token.
     MintToken(MintToken),
     /// A device enrols.
@@ -209,6 +220,30 @@ pub struct Ack {
     pub refused: Vec<(Jti, String)>,
 }
 
+/// How far an identity provider is in a transaction.
+#[derive(Clone, Debug)]
+pub struct Provided {
+    /// Which transaction.
+    pub txn: Txn,
+    /// Which provider.
+    pub name: String,
+    /// How far.
+    pub outcome: Outcome,
+    /// What was seen, and what is not covered.
+    pub detail: String,
+}
+
+/// An identity provider that is to be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProviderTarget {
+    /// Under which transaction.
+    pub txn: Txn,
+    /// Which provider.
+    pub name: String,
+    /// Whose sessions are to end.
+    pub subject: Subject,
+}
+
 /// A one-time enrolment token.
 #[derive(Clone, Debug)]
 pub struct MintToken {
@@ -279,7 +314,8 @@ pub struct SignedOut {
 impl From<SignedOut> for SignOutResponse {
     fn from(done: SignedOut) -> Self {
         let SignedOut { txn, seq, sessions, devices, outcome, digest } = done;
-        Self { v: exeunt_api::VERSION, txn, seq, sessions, devices, outcome, digest }
+        let cannot = Vec::new();
+        Self { v: exeunt_api::VERSION, txn, seq, sessions, devices, outcome, digest, cannot }
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! It refuses `synchronous` below FULL: a commit that answered is on disk.
 
+mod connector;
 mod device;
 mod enrol;
 mod log;
@@ -192,6 +193,8 @@ fn dispatch(work: &mut Work<'_>, command: &Command) -> Result<Done, Stop> {
         Command::Resign { device, good_for_ms } => log::resign(work, device, *good_for_ms),
         Command::Overdue { txn, device } => log::overdue(work, txn, device),
         Command::Confirmed { aud, seq } => session::confirmed(work, aud, *seq),
+        Command::AddConnector { actor, name, kind } => connector::add(work, actor, name, kind),
+        Command::Provided(ask) => connector::provided(work, ask),
         Command::MintToken(ask) => enrol::mint(work, ask),
         Command::Enrol(ask) => enrol::enrol(work, ask),
         Command::AddService { actor, service } => enrol::add_service(work, actor, service),
@@ -384,6 +387,8 @@ fn note_of_refusal(command: &Command, refused: &Refused) -> Option<Note> {
         | Command::Resign { .. }
         | Command::Overdue { .. }
         | Command::Confirmed { .. }
+        | Command::AddConnector { .. }
+        | Command::Provided(_)
         | Command::MintToken(_)
         | Command::AddOperator { .. } => return None,
     };

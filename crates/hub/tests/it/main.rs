@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod check;
 #[cfg(test)]
+mod connectors;
+#[cfg(test)]
 mod deliver;
 #[cfg(test)]
 mod gateway;

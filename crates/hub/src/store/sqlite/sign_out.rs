@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::session::{INFO, deny, info, short};
 use super::words::{any, id, meaning, word};
-use super::{Done, Note, Stop, Work, check_epoch, first_sight, keyed, log};
+use super::{Done, Note, Stop, Work, check_epoch, connector, first_sight, keyed, log};
 use crate::store::command::{AtDevice, SignOut, SignedOut};
 use crate::store::{Refused, Reply, StoreError};
 
@@ -50,6 +50,9 @@ pub(super) fn sign_out(work: &mut Work<'_>, ask: &SignOut) -> Result<Done, Stop>
     record(work, ask, &plan)?;
     if ask.tier != Tier::Lock {
         revoke(work, ask, &plan, &mut done)?;
+        if ask.only.is_none() {
+            connector::target(work, ask)?;
+        }
     }
     for device in &plan.devices {
         let order = log::Ordering {
@@ -112,7 +115,7 @@ pub(super) fn cancel(work: &mut Work<'_>, actor: &str, txn: &Txn) -> Result<Done
                outcome = CASE WHEN outcome IN ('requested', 'delivered', 'fenced', 'contained')
                  THEN 'unreachable' ELSE outcome END,
                at = ?2
-             WHERE txn = ?1 AND kind = 'device' AND answered = 0",
+             WHERE txn = ?1 AND kind IN ('device', 'identity-provider') AND answered = 0",
         )?
         .execute(params![txn.as_str(), work.now.0])?;
     let mut done = Done::noted(Reply::Done, Note::new(actor, "cancelled").under(txn));

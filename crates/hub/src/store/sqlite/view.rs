@@ -14,9 +14,9 @@ use rusqlite::{Connection, OpenFlags, Row, Transaction, params};
 
 use super::session::{INFO, info};
 use super::words::{any, id, meaning, object};
-use super::{Stop, read_head, sign_out};
+use super::{Stop, connector, read_head, sign_out};
 use crate::audit;
-use crate::store::command::{SignOut, SignedOut};
+use crate::store::command::{ProviderTarget, SignOut, SignedOut};
 use crate::store::{
     Addressee, Device, Entry, Loaded, Operator, Refused, Revocations, Service, StoreError, View,
 };
@@ -194,6 +194,10 @@ impl View for SqliteView {
             Err(Stop::Refused(refused)) => Ok(Err(refused)),
             Err(Stop::Store(error)) => Err(error),
         }
+    }
+
+    fn open_providers(&self) -> Result<Vec<ProviderTarget>, StoreError> {
+        connector::open(&self.db)
     }
 
     fn receipts(&self, txn: &Txn) -> Result<Vec<ReceiptRecord>, StoreError> {

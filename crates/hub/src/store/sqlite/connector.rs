@@ -1,0 +1,81 @@
+//! Identity providers as targets of sign-outs.
+//!
+//! It refuses their credentials: the record holds names and outcomes alone.
+
+use exeunt_domain::Subject;
+use rusqlite::{Connection, params};
+use serde_json::json;
+
+use super::words::{id, word};
+use super::{Done, Note, Stop, Work};
+use crate::store::command::{Provided, ProviderTarget, SignOut};
+use crate::store::{Refused, Reply, StoreError};
+
+pub(super) fn add(work: &mut Work<'_>, actor: &str, name: &str, kind: &str) -> Result<Done, Stop> {
+    work.db
+        .prepare_cached(
+            "INSERT INTO connectors (name, kind, registered) VALUES (?1, ?2, ?3)
+             ON CONFLICT (name) DO UPDATE SET kind = ?2",
+        )?
+        .execute(params![name, kind, work.now.0])?;
+    let note = Note::new(actor, "connector-registered").with(json!({ "name": name, "kind": kind }));
+    Ok(Done::noted(Reply::Done, note))
+}
+
+/// Makes every provider a target of a sign-out.
+pub(super) fn target(work: &Work<'_>, ask: &SignOut) -> Result<(), Stop> {
+    work.db
+        .prepare_cached(
+            "INSERT INTO targets (txn, kind, id, outcome, at, detail)
+             SELECT ?1, 'identity-provider', name, 'requested', ?2, 'not asked yet'
+             FROM connectors",
+        )?
+        .execute(params![ask.txn.as_str(), work.now.0])?;
+    Ok(())
+}
+
+pub(super) fn provided(work: &mut Work<'_>, ask: &Provided) -> Result<Done, Stop> {
+    let changed = work
+        .db
+        .prepare_cached(
+            "UPDATE targets SET outcome = ?3, at = ?4, detail = ?5, answered = ?6
+             WHERE txn = ?1 AND kind = 'identity-provider' AND id = ?2 AND answered = 0",
+        )?
+        .execute(params![
+            ask.txn.as_str(),
+            ask.name,
+            word(&ask.outcome),
+            work.now.0,
+            ask.detail,
+            ask.outcome.is_final()
+        ])?;
+    if changed == 0 {
+        return Err(Refused::UnknownTxn.into());
+    }
+    let detail = json!({ "name": ask.name, "outcome": ask.outcome, "detail": ask.detail });
+    let note = Note::new("hub", "provider-answered").under(&ask.txn).with(detail);
+    let mut done = Done::noted(Reply::Done, note);
+    done.effects.changed.push(ask.txn.clone());
+    Ok(done)
+}
+
+/// Providers that have no final outcome yet.
+///
+/// # Errors
+/// [`StoreError`].
+pub(super) fn open(db: &Connection) -> Result<Vec<ProviderTarget>, StoreError> {
+    let mut find = db.prepare_cached(
+        "SELECT targets.txn, targets.id, txns.subject FROM targets
+         JOIN txns ON txns.txn = targets.txn
+         WHERE targets.kind = 'identity-provider' AND targets.answered = 0",
+    )?;
+    let mut rows = find.query([])?;
+    let mut open = Vec::new();
+    while let Some(row) = rows.next()? {
+        let subject: String = row.get(2)?;
+        let subject = Subject::parse(&subject)
+            .map_err(|error| StoreError::Damaged(format!("a subject: {error}")))?;
+        open.push(ProviderTarget { txn: id(row.get(0)?)?, name: row.get(1)?, subject });
+    }
+    Ok(open)
+}

@@ -1,0 +1,34 @@
+// A certified OpenID provider (npm oidc-provider) on loopback, for the tests. It prints its issuer
+// and serves until it is ended. The sign-in page accepts every name: who signs in is the test's
+// business, and what becomes of the tokens is the provider's own.
+import { createServer } from 'node:http';
+import { Provider } from 'oidc-provider';
+
+const [id, secret] = ['exeunt-hub', 'a secret: of+the test'];
+const server = createServer((request, response) => handler(request, response));
+let handler = (_, response) => response.writeHead(503).end();
+
+server.listen(0, '127.0.0.1', () => {
+  const issuer = `http://127.0.0.1:${server.address().port}`;
+  const provider = new Provider(issuer, {
+    clients: [
+      {
+        client_id: id,
+        client_secret: secret,
+        redirect_uris: ['http://127.0.0.1:1/callback'],
+        grant_types: ['authorization_code', 'refresh_token'],
+        response_types: ['code'],
+      },
+    ],
+    cookies: { keys: ['only for the tests'] },
+    pkce: { required: () => false },
+    features: { introspection: { enabled: true }, revocation: { enabled: true } },
+    findAccount: (_, sub) => ({ accountId: sub, claims: () => ({ sub }) }),
+    issueRefreshToken: () => true,
+    rotateRefreshToken: () => false,
+  });
+  handler = provider.callback();
+  console.log(JSON.stringify({ issuer, client_id: id, client_secret: secret }));
+  // Nobody reads further lines of standard output.
+  console.log = console.info = console.error;
+});

@@ -1,0 +1,104 @@
+//! A certified OpenID provider (npm `oidc-provider`), really running on loopback.
+//!
+//! It refuses the network: what it is made of is installed beforehand, by its lockfile.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use reqwest::blocking::{Client, Response};
+use serde_json::Value;
+
+use crate::process::{self, Started};
+
+/// The provider and its one client.
+#[derive(Debug)]
+pub struct Provider {
+    /// Its issuer and base URL.
+    pub issuer: String,
+    /// The client's id.
+    pub client_id: String,
+    /// The client's secret.
+    pub client_secret: String,
+    http: Client,
+    _op: Started,
+    _log: tempfile::TempDir,
+}
+
+impl Provider {
+    /// Why the provider cannot run here; None when it can.
+    #[must_use]
+    pub fn missing() -> Option<String> {
+        let installed = place().join("node_modules/oidc-provider/package.json");
+        if installed.is_file() {
+            return None;
+        }
+        Some(format!("not installed: npm ci --prefix {}", place().display()))
+    }
+
+    /// Starts it.
+    ///
+    /// # Errors
+    /// Node is missing, or it ended early; the message has its log.
+    pub fn start() -> Result<Self> {
+        let log = tempfile::tempdir()?;
+        let mut command = Command::new("node");
+        command.arg(place().join("op.mjs"));
+        let (op, line) = Started::announce("the provider", &mut command, &log.path().join("log"))?;
+        let said: Value = serde_json::from_str(&line)?;
+        Ok(Self {
+            issuer: text(&said, "issuer")?,
+            client_id: text(&said, "client_id")?,
+            client_secret: text(&said, "client_secret")?,
+            http: Client::new(),
+            _op: op,
+            _log: log,
+        })
+    }
+
+    /// Signs `person` in through its own pages; the refresh token.
+    ///
+    /// # Errors
+    /// It did not let them in; the message says what it answered.
+    pub fn sign_in(&self, person: &str) -> Result<String> {
+        let mut command = Command::new("node");
+        command.arg(place().join("sign-in.mjs"));
+        command.args([&self.issuer, &self.client_id, &self.client_secret, person]);
+        text(&serde_json::from_str(&process::output(&mut command)?)?, "refresh_token")
+    }
+
+    /// Uses a refresh token; the status and the answer.
+    ///
+    /// # Errors
+    /// The provider did not answer.
+    pub fn refresh(&self, token: &str) -> Result<(u16, Value)> {
+        let form = [("grant_type", "refresh_token"), ("refresh_token", token)];
+        self.ask("/token", &form)
+    }
+
+    /// Whether the provider calls a token active (RFC 7662).
+    ///
+    /// # Errors
+    /// The provider did not answer, or with no such answer.
+    pub fn is_active(&self, token: &str) -> Result<bool> {
+        let (status, said) = self.ask("/token/introspection", &[("token", token)])?;
+        ensure!(status == 200, "introspection was answered with {status}");
+        said["active"].as_bool().context("introspection does not say whether it is active")
+    }
+
+    fn ask(&self, path: &str, form: &[(&str, &str)]) -> Result<(u16, Value)> {
+        // RFC 6749 §2.3.1: encoded before they are joined.
+        let secret = self.client_secret.replace(':', "%3A").replace('+', "%2B").replace(' ', "+");
+        let ask = self.http.post(format!("{}{path}", self.issuer)).form(form);
+        let answer: Response = ask.basic_auth(&self.client_id, Some(secret)).send()?;
+        Ok((answer.status().as_u16(), answer.json()?))
+    }
+}
+
+fn place() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("op")
+}
+
+fn text(said: &Value, name: &str) -> Result<String> {
+    said[name].as_str().map(str::to_owned).with_context(|| format!("no {name} in {said}"))
+}
