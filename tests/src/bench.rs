@@ -3,13 +3,17 @@
 //! It refuses a figure without its conditions: what is compared is interleaved, on this machine, now.
 
 mod between;
+mod contain;
 mod floor;
 mod footprint;
 mod order;
+mod traps;
 
 use anyhow::{Result, bail};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+
+use crate::traps::Sprung;
 
 /// The result of a bench, in the form that scripts read.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -20,6 +24,8 @@ pub struct Measured {
     floors: Map<String, Value>,
     ratios: Map<String, Value>,
     aims: Vec<Aim>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    traps: Vec<Sprung>,
 }
 
 /// One aim, and whether it was met.
@@ -39,6 +45,8 @@ pub fn run(name: &str, quick: bool) -> Result<Measured> {
     match name {
         "order" => order::run(quick),
         "footprint" => footprint::run(),
+        "traps" => traps::run(quick),
+        "contain" => contain::run(quick),
         _ => bail!("there is no bench named {name:?}"),
     }
 }
@@ -64,6 +72,10 @@ impl Measured {
     fn aim(&mut self, name: &'static str, value: f64, limit: f64) {
         let value = rounded(value);
         self.aims.push(Aim { name, value, limit, met: value <= limit });
+    }
+
+    fn at_least(&mut self, name: &'static str, value: f64, limit: f64) {
+        self.aims.push(Aim { name, value: rounded(value), limit, met: value >= limit });
     }
 
     /// Whether every aim was met.

@@ -18,6 +18,7 @@ mod warden;
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
+pub use bleachbit::clean as bleachbit;
 pub use judge::{Row, Wrong};
 pub use scene::{Scene, Secret};
 pub use warden::program as warden_program;
@@ -63,8 +64,8 @@ pub struct Other {
     pub rc: i32,
     /// `gone` or `left`.
     pub truth: &'static str,
-    /// How many secrets can still be read.
-    pub left: usize,
+    /// Which stores' secrets can still be read.
+    pub left: Vec<String>,
     /// What had to stay and did not.
     pub lost: Vec<String>,
 }
@@ -203,10 +204,15 @@ fn ours(trap: &Trap, warden: &std::path::Path, scene: Scene<'_>) -> Result<Sprun
 fn theirs(scene: Scene<'_>) -> Result<Other> {
     let rc = bleachbit::clean(&scene)?;
     let found = scene.truth()?;
-    let mut left: Vec<usize> = found.iter().map(|found| found.secret).collect();
-    left.sort_unstable();
-    left.dedup();
-    let other = Other { rc, truth: truth(left.len()), left: left.len(), lost: scene.lost() };
+    let is_left = |(index, _): &(usize, &Secret)| found.iter().any(|it| it.secret == *index);
+    let left: Vec<String> = scene
+        .secrets
+        .iter()
+        .enumerate()
+        .filter(is_left)
+        .map(|(_, secret)| format!("{} {}", secret.app, secret.store))
+        .collect();
+    let other = Other { rc, truth: truth(left.len()), left, lost: scene.lost() };
     scene.end()?;
     Ok(other)
 }

@@ -58,7 +58,7 @@ struct Demo {
 #[derive(Debug, Args)]
 struct Bench {
     /// Which one.
-    #[arg(value_parser = ["order", "footprint"])]
+    #[arg(value_parser = ["order", "footprint", "traps", "contain"])]
     name: String,
     /// Print the result as one line of JSON, last on standard output.
     #[arg(long)]

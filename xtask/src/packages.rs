@@ -15,7 +15,7 @@ const BUILD: [&str; 3] = ["build-essential", "pkg-config", "libwebkit2gtk-4.1-de
 /// What the window pages' own tests need.
 const PAGES: [&str; 2] = ["chromium", "fonts-dejavu-core"];
 /// What real browsers, keyrings, desktops and locks need.
-const RIGS: [&str; 14] = [
+const RIGS: [&str; 16] = [
     "chromium",
     "dbus-bin",
     "dbus-daemon",
@@ -25,6 +25,8 @@ const RIGS: [&str; 14] = [
     "i3lock",
     "libsecret-tools",
     "openbox",
+    "python3",
+    "python3-venv",
     "webkit2gtk-driver",
     "x11-utils",
     "xdotool",
@@ -33,6 +35,8 @@ const RIGS: [&str; 14] = [
 ];
 /// A locker beside the first, and a desktop in a window.
 const DESKTOP: [&str; 2] = ["xsecurelock", "xserver-xephyr"];
+/// The cleaner that is measured beside ours.
+const PEERS: [&str; 1] = ["bleachbit"];
 
 /// What a task needs installed.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +45,8 @@ pub(crate) enum Need {
     Build,
     /// To test and to show.
     Everything,
+    /// To measure, beside others as well.
+    Comparison,
 }
 
 impl Need {
@@ -48,11 +54,14 @@ impl Need {
         let mut all = BUILD.to_vec();
         match self {
             Self::Build => {}
-            Self::Everything => {
+            Self::Everything | Self::Comparison => {
                 all.extend(PAGES);
                 all.extend(RIGS);
                 all.extend(DESKTOP);
             }
+        }
+        if matches!(self, Self::Comparison) {
+            all.extend(PEERS);
         }
         all.sort_unstable();
         all.dedup();

@@ -80,7 +80,7 @@ pub(crate) fn ui() -> Result<ExitCode> {
 
 /// A measurement.
 pub(crate) fn bench(consent: Consent, name: &str, flags: &[&str]) -> Result<ExitCode> {
-    packages::ensure(Need::Everything, consent)?;
+    packages::ensure(Need::Comparison, consent)?;
     pages()?;
     let mut build = cargo("build");
     build.args(["--release", "--workspace", "--bins"]).args(FEATURES);

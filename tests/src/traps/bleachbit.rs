@@ -20,8 +20,11 @@ const CLEANERS: [&str; 7] = [
 /// Seconds after which it is stopped.
 const LIMIT: &str = "300";
 
-/// Cleans the home and returns the exit code.
-pub(super) fn clean(scene: &Scene<'_>) -> Result<i32> {
+/// Cleans the home of `scene` and returns the exit code.
+///
+/// # Errors
+/// It could not be started.
+pub fn clean(scene: &Scene<'_>) -> Result<i32> {
     let mut command = scene.person.command("timeout");
     command.args(["--signal=KILL", LIMIT, "bleachbit", "--clean"]).args(CLEANERS);
     let ended = command.output().context("starting bleachbit")?;

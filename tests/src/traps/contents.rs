@@ -41,7 +41,7 @@ pub(super) fn token_rows(scene: &mut Scene<'_>) -> Result<()> {
     scene.keep(&place, profiles::web_data(&canary, "kept-city")?, "kept-city")
 }
 
-/// The same with a browser that has the file open.
+/// A database that nothing can open any more, with its rows still in it.
 pub(super) fn corrupt_rows(scene: &mut Scene<'_>) -> Result<()> {
     plain(scene)?;
     let canary = scene.secret("chromium", "Default", "account-tokens");
