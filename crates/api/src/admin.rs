@@ -130,6 +130,9 @@ pub struct ServiceRequest {
     pub name: String,
     /// The audience it may register sessions for, and no other.
     pub aud: String,
+    /// What it may do with streams: `ssf.read`, `ssf.manage`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<String>,
 }
 
 /// A relying service's credentials. Shown once.

@@ -90,6 +90,7 @@ pub async fn service(
         name: named("name", ask.name)?,
         aud: named("aud", ask.aud)?,
         secret: hash(&client_secret),
+        scopes: crate::ssf::scopes(ask.scopes)?,
     };
     let command = Command::AddService { actor: admin.actor, service };
     hub.sequencer.submit(command).await?.reply?;

@@ -23,6 +23,8 @@ pub struct Config {
     pub public_url: Option<String>,
     /// The issuer name of this hub's SETs. Fixed at first start; the base URL when absent.
     pub issuer: Option<String>,
+    /// Hosts beyond loopback that pushes go to and keys come from.
+    pub stream_hosts: std::collections::BTreeSet<String>,
     /// Figures.
     pub limits: Limits,
 }
@@ -36,6 +38,7 @@ impl Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 7443)),
             public_url: None,
             issuer: None,
+            stream_hosts: std::collections::BTreeSet::new(),
             limits: Limits::default(),
         }
     }
@@ -70,6 +73,10 @@ pub struct Limits {
     pub provider_deadline: Duration,
     /// Longest that an identity provider may take until what it revoked is refused.
     pub provider_settle: Duration,
+    /// Least time between two verification events of one stream.
+    pub verification_every: Duration,
+    /// How long after a failed push the next attempt comes; it doubles each time.
+    pub push_retry: Duration,
 }
 
 impl Default for Limits {
@@ -88,6 +95,8 @@ impl Default for Limits {
             head_every: Duration::from_secs(1),
             provider_deadline: Duration::from_secs(60),
             provider_settle: Duration::from_secs(10),
+            verification_every: Duration::from_secs(10),
+            push_retry: Duration::from_secs(1),
         }
     }
 }

@@ -8,7 +8,7 @@ mod serve;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Request};
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Request, State};
 use axum::http::header::{CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 use crate::sequencer::Unavailable;
 use crate::store::{Refused, StoreError};
 use crate::{Hub, admin, audit_api, check_api, enrol, oauth, receipts, receiver, registry};
-use crate::{connectors, forward_auth, introspect, revoke, transmitter};
+use crate::{connectors, forward_auth, introspect, revoke, ssf, transmitter};
 
 pub use serve::serve;
 
@@ -60,6 +60,7 @@ pub fn router(hub: Arc<Hub>) -> Router {
         .route(&txn(path::RECEIPTS, ""), get(receipts::list))
         .route(path::AUDIT, get(audit_api::export))
         .route(path::AUDIT_VERIFY, get(audit_api::verify))
+        .merge(ssf::routes(&hub.issuer))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(hub.limits.body_bytes))
@@ -70,8 +71,8 @@ async fn health() -> &'static str {
     "ok\n"
 }
 
-async fn jwks(axum::extract::State(hub): axum::extract::State<Arc<Hub>>) -> Json<exeunt_ssf::Jwks> {
-    Json(exeunt_ssf::Jwks::of(hub.key.jwk()))
+async fn jwks(State(hub): State<Arc<Hub>>) -> Json<serde_json::Value> {
+    Json(ssf::jwks(&hub))
 }
 
 async fn unknown() -> ApiError {

@@ -19,6 +19,7 @@ pub mod receiver;
 pub mod registry;
 pub mod revoke;
 pub mod sequencer;
+pub mod ssf;
 mod start;
 pub mod store;
 pub mod transmitter;
@@ -55,6 +56,8 @@ pub struct Hub {
     pub tokens: oauth::Tokens,
     /// Running checks of relying services.
     pub guards: check_api::Guards,
+    /// Shared Signals with other parties.
+    pub ssf: ssf::Ssf,
     /// Identity providers, with their credentials.
     pub connectors: connectors::Book,
     /// True once the hub is stopping.

@@ -61,6 +61,10 @@ enum Command {
         /// The issuer name of this hub's SETs, fixed at first start.
         #[arg(long)]
         issuer: Option<String>,
+        /// A host beyond loopback that pushes may go to and transmitters' keys come from; may be
+        /// given several times. Without TLS, only name hosts on a network that you trust.
+        #[arg(long)]
+        stream_host: Vec<String>,
         /// How many orders an hour a device will take on this hub's word alone, told at enrolment.
         #[arg(long, default_value_t = 6)]
         orders_per_hour: u32,
@@ -95,8 +99,18 @@ fn main() -> ExitCode {
         LogFormat::Json => log.json().init(),
     }
     let done = match args.command {
-        Command::Serve { data, listen, public_url, issuer, orders_per_hour, requests_per_hour } => {
+        Command::Serve {
+            data,
+            listen,
+            public_url,
+            issuer,
+            stream_host,
+            orders_per_hour,
+            requests_per_hour,
+        } => {
             let mut config = Config { listen, public_url, issuer, ..Config::new(data) };
+            config.stream_hosts =
+                stream_host.iter().map(|host| host.to_ascii_lowercase()).collect();
             config.limits.orders_per_hour = orders_per_hour;
             config.limits.requests_per_hour = requests_per_hour;
             serve(config)

@@ -74,7 +74,7 @@ pub struct Admin {
 /// Access tokens that are good now, and assertions that were used.
 #[derive(Debug, Default)]
 pub struct Tokens {
-    granted: Mutex<HashMap<[u8; 32], (Grant, Timestamp)>>,
+    granted: Mutex<HashMap<[u8; 32], (Grant, Timestamp, String)>>,
     used: Mutex<HashMap<[u8; 32], u64>>,
 }
 
@@ -82,6 +82,8 @@ pub struct Tokens {
 enum Grant {
     Agent(Agent),
     Service(String),
+    /// A relying service, for its stream only.
+    Stream(String),
 }
 
 /// SHA-256 of a token, the only form that is kept.
@@ -91,21 +93,25 @@ pub fn hash(token: &str) -> [u8; 32] {
 }
 
 impl Tokens {
-    fn grant(&self, to: Grant) -> Result<String, Denied> {
+    fn grant(&self, to: Grant, scope: &str) -> Result<String, Denied> {
         let token = exeunt_ssf::random_token().map_err(|_| Denied::unavailable())?;
         let now = now();
         let mut granted = lock(&self.granted);
         if granted.len().is_multiple_of(1024) {
-            granted.retain(|_, (_, expires)| *expires > now);
+            granted.retain(|_, (_, expires, _)| *expires > now);
         }
-        granted.insert(hash(&token), (to, now.plus_ms(TOKEN_SECS * 1000)));
+        granted.insert(hash(&token), (to, now.plus_ms(TOKEN_SECS * 1000), scope.to_owned()));
         Ok(token)
     }
 
     fn holder(&self, token: &str) -> Option<Grant> {
+        self.scoped(token).map(|(grant, _)| grant)
+    }
+
+    fn scoped(&self, token: &str) -> Option<(Grant, String)> {
         let granted = lock(&self.granted);
-        let (grant, expires) = granted.get(&hash(token))?;
-        (*expires > now()).then(|| grant.clone())
+        let (grant, expires, scope) = granted.get(&hash(token))?;
+        (*expires > now()).then(|| (grant.clone(), scope.clone()))
     }
 
     /// False: this assertion was used before (RFC 7523 §3).
@@ -143,20 +149,30 @@ fn decide(hub: &Hub, headers: &HeaderMap, request: &TokenRequest) -> Result<Toke
         return Err(Denied::new("unsupported_grant_type", "use client_credentials"));
     }
     let (grant, scope) = if request.client_assertion.is_some() {
-        (Grant::Agent(agent_of(hub, request)?), AGENT_SCOPE)
+        (Grant::Agent(agent_of(hub, request)?), AGENT_SCOPE.to_owned())
     } else {
-        (Grant::Service(service_of(hub, headers, request)?), SERVICE_SCOPE)
+        let id = service_of(hub, headers, request)?;
+        let own = hub.shared.service(&id).map(|service| service.scopes).unwrap_or_default();
+        let may = std::iter::once(SERVICE_SCOPE.to_owned()).chain(own).collect::<Vec<_>>();
+        (Grant::Service(id), may.join(" "))
     };
-    if let Some(asked) = &request.scope
-        && asked.split_whitespace().any(|one| one != scope)
-    {
+    let asked = request.scope.as_deref().map(str::trim).filter(|asked| !asked.is_empty());
+    let may = |one: &str| scope.split(' ').any(|own| own == one);
+    if asked.is_some_and(|asked| !asked.split_whitespace().all(may)) {
         return Err(Denied::new("invalid_scope", format!("this client may ask for {scope}")));
     }
+    let scope = asked.unwrap_or(&scope).to_owned();
+    let grant = match grant {
+        Grant::Service(id) if !scope.split_whitespace().any(|one| one == SERVICE_SCOPE) => {
+            Grant::Stream(id)
+        }
+        grant @ (Grant::Agent(_) | Grant::Service(_) | Grant::Stream(_)) => grant,
+    };
     Ok(TokenResponse {
-        access_token: hub.tokens.grant(grant)?,
+        access_token: hub.tokens.grant(grant, &scope)?,
         token_type: "Bearer".into(),
         expires_in: TOKEN_SECS,
-        scope: scope.into(),
+        scope,
     })
 }
 
@@ -318,7 +334,9 @@ impl FromRequestParts<Arc<Hub>> for Agent {
                     Err(ApiError::unauthorized("this enrolment is over"))
                 }
             }
-            Some(Grant::Service(_)) => Err(ApiError::forbidden("this door is for devices")),
+            Some(Grant::Service(_) | Grant::Stream(_)) => {
+                Err(ApiError::forbidden("this door is for devices"))
+            }
             None => Err(ApiError::unauthorized("the token is unknown or has expired")),
         }
     }
@@ -335,8 +353,48 @@ impl FromRequestParts<Arc<Hub>> for Client {
                 Ok(Client { id, name: service.name, aud: service.aud })
             }
             Some(Grant::Agent(_)) => Err(ApiError::forbidden("this door is for services")),
+            Some(Grant::Stream(_)) => {
+                Err(ApiError::forbidden(format!("the token lacks {SERVICE_SCOPE}")))
+            }
             None => Err(ApiError::unauthorized("the token is unknown or has expired")),
         }
+    }
+}
+
+/// A receiver that may read its stream: `ssf.read` or `ssf.manage`.
+#[derive(Clone, Debug)]
+pub struct Reads(pub Client);
+
+/// A receiver that may manage its stream: `ssf.manage`.
+#[derive(Clone, Debug)]
+pub struct Manages(pub Client);
+
+impl FromRequestParts<Arc<Hub>> for Reads {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, hub: &Arc<Hub>) -> Result<Self, ApiError> {
+        receiver(parts, hub, &["ssf.read", "ssf.manage"]).map(Self)
+    }
+}
+
+impl FromRequestParts<Arc<Hub>> for Manages {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, hub: &Arc<Hub>) -> Result<Self, ApiError> {
+        receiver(parts, hub, &["ssf.manage"]).map(Self)
+    }
+}
+
+fn receiver(parts: &Parts, hub: &Hub, scopes: &[&str]) -> Result<Client, ApiError> {
+    match hub.tokens.scoped(bearer(parts)?) {
+        Some((Grant::Service(id) | Grant::Stream(id), scope)) => {
+            let service = hub.shared.service(&id);
+            let service = service.ok_or_else(|| ApiError::unauthorized("this service is gone"))?;
+            if scope.split_whitespace().any(|one| scopes.contains(&one)) {
+                return Ok(Client { id, name: service.name, aud: service.aud });
+            }
+            Err(ApiError::forbidden(format!("the token lacks {}", scopes.join(" or "))))
+        }
+        Some((Grant::Agent(_), _)) => Err(ApiError::forbidden("this door is for receivers")),
+        None => Err(ApiError::unauthorized("the token is unknown or has expired")),
     }
 }
 

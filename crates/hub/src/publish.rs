@@ -29,6 +29,8 @@ pub struct Shared {
     owing: Mutex<HashSet<DeviceId>>,
     unconfirmed: Mutex<HashMap<String, BTreeSet<u64>>>,
     head: watch::Sender<Head>,
+    /// Bells of streams to receivers.
+    pub streams: crate::ssf::Bells,
 }
 
 #[derive(Debug, Default)]
@@ -59,6 +61,7 @@ impl Shared {
             owing: Mutex::default(),
             unconfirmed: Mutex::default(),
             head: watch::Sender::new(Head::default()),
+            streams: crate::ssf::Bells::default(),
         };
         shared.reload(loaded);
         shared
@@ -145,6 +148,7 @@ impl Shared {
         for (aud, seq) in effects.unconfirmed {
             lock(&self.unconfirmed).entry(aud).or_default().insert(seq);
         }
+        self.streams.ring(&effects.streams);
         for txn in effects.changed {
             // Nobody may be following.
             let _ = self.txns.send(txn);

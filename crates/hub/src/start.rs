@@ -19,7 +19,7 @@ use crate::publish::Shared;
 use crate::sequencer::{Minter, Sequencer, Unavailable, now};
 use crate::store::sqlite::{self, SqliteStore, SqliteView};
 use crate::store::{Command, Head, Operator, Store as _, StoreError, View as _};
-use crate::{Hub, check_api, connectors, http, oauth, transmitter, views};
+use crate::{Hub, check_api, connectors, http, oauth, ssf, transmitter, views};
 
 /// The hub did not start.
 #[derive(Debug, thiserror::Error)]
@@ -150,13 +150,16 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         tokens: oauth::Tokens::default(),
         guards: check_api::Guards::default(),
         connectors,
+        ssf: ssf::Ssf::new(addr, config.stream_hosts),
         stopping: stopping.clone(),
     });
+    ssf::take_stored_signer(&hub).map_err(|_| StartError::System("key for streams"))?;
     let limits = hub.limits.clone();
     let heads = tokio::spawn(sign_heads(heads, limits.head_every, stopping.clone()));
     let mut tasks = JoinSet::new();
     tasks.spawn(keep_house(Arc::clone(&hub)));
     tasks.spawn(connectors::run(Arc::clone(&hub)));
+    tasks.spawn(ssf::push::run(Arc::clone(&hub)));
     tasks.spawn(http::serve(listener, http::router(hub), limits, stopping));
     let writer = Some(writer);
     Ok(Running { addr, url, issuer, admin_token, stop, tasks, writer, heads })

@@ -4,6 +4,7 @@
 
 pub mod command;
 pub mod sqlite;
+pub mod stream;
 
 use exeunt_api::{AuditEntry, DeviceInfo, HubSession, ReceiptRecord, SessionInfo, TxnState};
 use exeunt_check::{Delta, RevocationState};
@@ -62,6 +63,8 @@ pub struct Effects {
     pub owing: Option<(DeviceId, bool)>,
     /// An audience whose session targets wait for its checks to reach a sequence.
     pub unconfirmed: Vec<(String, u64)>,
+    /// Streams with news for their receivers.
+    pub streams: Vec<String>,
 }
 
 /// A change of the revocation state and the words it came from.
@@ -123,6 +126,8 @@ pub struct Service {
     pub aud: String,
     /// SHA-256 of its secret.
     pub secret: [u8; 32],
+    /// What it may do with streams: `ssf.read`, `ssf.manage`.
+    pub scopes: Vec<String>,
 }
 
 /// An operator's token.
@@ -290,6 +295,28 @@ pub trait View: Send {
         &self,
         ask: &command::SignOut,
     ) -> Result<Result<command::SignedOut, Refused>, StoreError>;
+
+    /// Streams: one client's, or all.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn streams(&self, client: Option<&str>) -> Result<Vec<stream::Stream>, StoreError>;
+
+    /// What waits in a stream and may go out now, in order.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn stream_waiting(
+        &self,
+        stream: &str,
+        limit: usize,
+    ) -> Result<Vec<stream::Waiting>, StoreError>;
+
+    /// Parties that send SETs to this hub.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn transmitters(&self) -> Result<Vec<stream::Transmitter>, StoreError>;
 
     /// Identity providers that have no final outcome in a transaction yet.
     ///

@@ -112,6 +112,17 @@ pub fn normalise(set: &Set) -> Result<Signal, Unresolvable> {
     Ok(Signal::End(Ended { user, scope, at: time(event), reason: reason(event) }))
 }
 
+/// One person, named by a simple subject or as the user of a complex one.
+///
+/// # Errors
+/// [`Unresolvable`], also when the subject names one session only.
+pub fn subject(about: &Value) -> Result<Subject, Unresolvable> {
+    match resolve(about.as_object().ok_or(Unresolvable::Missing)?)? {
+        (user, Scope::All) => Ok(user),
+        (_, Scope::Session(_) | Scope::Hashed(_)) => Err(Unresolvable::Format),
+    }
+}
+
 /// Whether the event ends sessions; true: perhaps only the one that its subject names.
 fn ends(event_type: &str, event: &Value) -> Option<bool> {
     if let Some(name) = event_type.strip_prefix(CAEP) {

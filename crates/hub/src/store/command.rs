@@ -83,6 +83,8 @@ pub enum Command {
         /// The service.
         service: Service,
     },
+    /// Something about streams.
+    Stream(super::stream::StreamCommand),
     /// An operator's token.
     AddOperator {
         /// `admin:NAME`, or `hub` at first start.
@@ -382,6 +384,30 @@ pub enum Refused {
     /// The audience is taken.
     #[error("this audience is registered by another service")]
     AudTaken,
+    /// No such stream of the caller.
+    #[error("no such stream")]
+    UnknownStream,
+    /// The receiver has a stream.
+    #[error("this receiver has a stream already, and one is all it can have")]
+    StreamTaken,
+    /// No such transmitter.
+    #[error("no such transmitter")]
+    UnknownTransmitter,
+    /// The issuer is registered.
+    #[error("a transmitter with this issuer is registered already")]
+    TransmitterTaken,
+    /// A verification event with a state that nobody asked for.
+    #[error("the verification event carries a state that was not asked for")]
+    WrongState,
+    /// A transmitter caused too many sign-outs.
+    #[error("this transmitter caused as many sign-outs within an hour as it may")]
+    TooManySignals,
+    /// A transmitter speaks about someone whom it may not speak about.
+    #[error("this transmitter may not speak about this subject")]
+    NotItsSubject,
+    /// An event names nobody.
+    #[error("{0}; nobody was signed out")]
+    Unresolvable(exeunt_ssf::normalise::Unresolvable),
 }
 
 impl Refused {
@@ -395,18 +421,26 @@ impl Refused {
             | Refused::KeyReused
             | Refused::NameTaken
             | Refused::KeyTaken
-            | Refused::AudTaken => "conflict",
-            Refused::UnknownSession | Refused::UnknownDevice | Refused::UnknownTxn => "not_found",
+            | Refused::AudTaken
+            | Refused::StreamTaken
+            | Refused::TransmitterTaken => "conflict",
+            Refused::UnknownSession
+            | Refused::UnknownDevice
+            | Refused::UnknownTxn
+            | Refused::UnknownStream
+            | Refused::UnknownTransmitter => "not_found",
+            Refused::WrongState => "invalid_state",
             Refused::UnknownSubject => "unknown_subject",
             Refused::PreviewChanged => "preview_changed",
-            Refused::RateLimited => "rate_limited",
+            Refused::RateLimited | Refused::TooManySignals => "rate_limited",
             Refused::NoLiveSession
             | Refused::OnlyAsserted
             | Refused::OldEpoch
             | Refused::UnknownToken
             | Refused::UsedToken
-            | Refused::ExpiredToken => "forbidden",
-            Refused::Contradiction(_) => "invalid_request",
+            | Refused::ExpiredToken
+            | Refused::NotItsSubject => "forbidden",
+            Refused::Contradiction(_) | Refused::Unresolvable(_) => "invalid_request",
         }
     }
 
@@ -415,6 +449,7 @@ impl Refused {
     pub fn err_code(&self) -> &'static str {
         match self.code() {
             "invalid_request" | "not_found" | "conflict" => "invalid_request",
+            "invalid_state" => "invalid_state",
             _ => "access_denied",
         }
     }

@@ -10,6 +10,8 @@ mod receipt;
 mod schema;
 mod session;
 mod sign_out;
+mod stream;
+mod stream_heard;
 mod view;
 mod words;
 
@@ -198,6 +200,7 @@ fn dispatch(work: &mut Work<'_>, command: &Command) -> Result<Done, Stop> {
         Command::MintToken(ask) => enrol::mint(work, ask),
         Command::Enrol(ask) => enrol::enrol(work, ask),
         Command::AddService { actor, service } => enrol::add_service(work, actor, service),
+        Command::Stream(ask) => stream::stream(work, ask),
         Command::AddOperator { actor, operator } => enrol::add_operator(work, actor, operator),
     }
 }
@@ -381,6 +384,7 @@ fn note_of_refusal(command: &Command, refused: &Refused) -> Option<Note> {
         Command::Receipt(ask) => device(&ask.from, "receipt-refused").under(&ask.body.txn),
         Command::Enrol(ask) => Note::new(format!("device:{}", ask.name), "enrolment-refused"),
         Command::AddService { actor, .. } => Note::new(actor, "service-refused"),
+        Command::Stream(ask) => stream::note_of_refusal(ask)?,
         Command::Cancel { actor, txn } => Note::new(actor, "cancel-refused").under(txn),
         Command::End { .. }
         | Command::Ack(_)

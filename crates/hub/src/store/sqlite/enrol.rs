@@ -167,18 +167,20 @@ pub(super) fn add_service(
     }
     work.db
         .prepare_cached(
-            "INSERT INTO services (client_id, name, aud, secret, registered)
-             VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT INTO services (client_id, name, aud, secret, registered, scopes)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?
         .execute(params![
             service.client_id,
             service.name,
             service.aud,
             service.secret,
-            work.now.0
+            work.now.0,
+            service.scopes.join(" ")
         ])?;
     let note = Note::new(actor, "service-registered")
-        .with(json!({ "client_id": service.client_id, "name": service.name, "aud": service.aud }));
+        .with(json!({ "client_id": service.client_id, "name": service.name, "aud": service.aud,
+            "scopes": service.scopes }));
     let mut done = Done::noted(Reply::Done, note);
     done.effects.service = Some(service.clone());
     Ok(done)

@@ -7,7 +7,11 @@ use rusqlite::Connection;
 use crate::store::StoreError;
 
 /// Each migration leads from the version that is its index to the next.
-const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_connectors.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema_1.sql"),
+    include_str!("schema_connectors.sql"),
+    include_str!("schema_streams.sql"),
+];
 
 /// Brings a database to this program's version, in one transaction.
 ///

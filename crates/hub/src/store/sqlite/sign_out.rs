@@ -53,6 +53,9 @@ pub(super) fn sign_out(work: &mut Work<'_>, ask: &SignOut) -> Result<Done, Stop>
         if ask.only.is_none() {
             connector::target(work, ask)?;
         }
+        if ask.only.is_none() {
+            super::stream::tell(work, ask, &mut done)?;
+        }
     }
     for device in &plan.devices {
         let order = log::Ordering {

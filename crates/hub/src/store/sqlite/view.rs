@@ -14,9 +14,10 @@ use rusqlite::{Connection, OpenFlags, Row, Transaction, params};
 
 use super::session::{INFO, info};
 use super::words::{any, id, meaning, object};
-use super::{Stop, connector, read_head, sign_out};
+use super::{Stop, connector, read_head, sign_out, stream, stream_heard};
 use crate::audit;
 use crate::store::command::{ProviderTarget, SignOut, SignedOut};
+use crate::store::stream::{Stream, Transmitter, Waiting};
 use crate::store::{
     Addressee, Device, Entry, Loaded, Operator, Refused, Revocations, Service, StoreError, View,
 };
@@ -74,7 +75,11 @@ impl View for SqliteView {
             head: read_head(&tx)?,
             last_pos,
             devices: all(&tx, "SELECT id, epoch, device_key, agent_key FROM devices", device)?,
-            services: all(&tx, "SELECT client_id, name, aud, secret FROM services", service)?,
+            services: all(
+                &tx,
+                "SELECT client_id, name, aud, secret, scopes FROM services",
+                service,
+            )?,
             operators: all(&tx, "SELECT token, name, expires FROM operators", operator)?,
             owing,
             unconfirmed,
@@ -194,6 +199,18 @@ impl View for SqliteView {
             Err(Stop::Refused(refused)) => Ok(Err(refused)),
             Err(Stop::Store(error)) => Err(error),
         }
+    }
+
+    fn streams(&self, client: Option<&str>) -> Result<Vec<Stream>, StoreError> {
+        stream::streams(&self.db, client)
+    }
+
+    fn stream_waiting(&self, stream: &str, limit: usize) -> Result<Vec<Waiting>, StoreError> {
+        stream::waiting(&self.db, stream, limit)
+    }
+
+    fn transmitters(&self) -> Result<Vec<Transmitter>, StoreError> {
+        stream_heard::all(&self.db)
     }
 
     fn open_providers(&self) -> Result<Vec<ProviderTarget>, StoreError> {
@@ -328,7 +345,14 @@ fn device(row: &Row<'_>) -> Result<Device, StoreError> {
 }
 
 fn service(row: &Row<'_>) -> Result<Service, StoreError> {
-    Ok(Service { client_id: row.get(0)?, name: row.get(1)?, aud: row.get(2)?, secret: row.get(3)? })
+    let scopes: String = row.get(4)?;
+    Ok(Service {
+        client_id: row.get(0)?,
+        name: row.get(1)?,
+        aud: row.get(2)?,
+        secret: row.get(3)?,
+        scopes: scopes.split_whitespace().map(ToOwned::to_owned).collect(),
+    })
 }
 
 fn operator(row: &Row<'_>) -> Result<Operator, StoreError> {

@@ -1,0 +1,203 @@
+//! What can be asked of the store about streams to receivers and about transmitters that speak to
+//! this hub.
+//!
+//! It refuses signatures: what waits for a receiver is kept as claims, and signed on its way out.
+
+use exeunt_domain::{Jti, Subject, Tier};
+use exeunt_ssf::normalise::Scope;
+use exeunt_ssf::stream::{Status, Wishes};
+use serde_json::Value;
+
+use super::command::SignOut;
+
+/// A stream to a receiver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stream {
+    /// Its name.
+    pub id: String,
+    /// Whose it is.
+    pub client: String,
+    /// The audience of its SETs.
+    pub aud: String,
+    /// What the receiver chose.
+    pub wishes: Wishes,
+    /// Whether it delivers.
+    pub status: Status,
+    /// Why not.
+    pub reason: Option<String>,
+}
+
+/// A SET that waits for its receiver, without issuer and signature.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Waiting {
+    /// Its identifier.
+    pub jti: Jti,
+    /// Its claims.
+    pub claims: Value,
+}
+
+/// Another party that sends SETs to this hub.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transmitter {
+    /// Its name here.
+    pub id: String,
+    /// The issuer of its SETs.
+    pub issuer: String,
+    /// Our name there.
+    pub aud: String,
+    /// Its keys, when they were handed in.
+    pub jwks: Option<Value>,
+    /// Where its keys are.
+    pub jwks_uri: Option<String>,
+    /// Issuers whose subjects it may speak about.
+    pub issuers: Vec<String>,
+    /// Mail domains whose subjects it may speak about.
+    pub domains: Vec<String>,
+    /// The most that it may cause.
+    pub tier_ceiling: Tier,
+    /// How many sign-outs an hour it may cause.
+    pub rate_per_hour: u64,
+    /// SHA-256 of the bearer token that its pushes carry, if they must.
+    pub token: Option<[u8; 32]>,
+}
+
+/// One command about streams.
+#[derive(Clone, Debug)]
+pub enum StreamCommand {
+    /// A receiver creates its stream.
+    Create {
+        /// `service:CLIENT`.
+        actor: String,
+        /// The stream.
+        stream: Stream,
+    },
+    /// A receiver changes what it chose.
+    Configure {
+        /// `service:CLIENT`.
+        actor: String,
+        /// Which.
+        stream: String,
+        /// All that it chooses now.
+        wishes: Wishes,
+    },
+    /// A receiver changes the status.
+    SetStatus {
+        /// `service:CLIENT`.
+        actor: String,
+        /// Which.
+        stream: String,
+        /// The status.
+        status: Status,
+        /// Why.
+        reason: Option<String>,
+    },
+    /// A receiver deletes its stream.
+    Delete {
+        /// `service:CLIENT`.
+        actor: String,
+        /// Which.
+        stream: String,
+    },
+    /// A receiver takes a subject out of its stream, or in again.
+    Subject {
+        /// `service:CLIENT`.
+        actor: String,
+        /// Which.
+        stream: String,
+        /// Whom.
+        subject: Subject,
+        /// In, or out.
+        included: bool,
+    },
+    /// A receiver asks for a verification event.
+    Verify {
+        /// `service:CLIENT`.
+        actor: String,
+        /// Which.
+        stream: String,
+        /// What the event is to carry.
+        state: Option<String>,
+        /// Least time between two, in milliseconds.
+        every_ms: u64,
+    },
+    /// A receiver has taken or refused SETs.
+    Taken {
+        /// Which stream.
+        stream: String,
+        /// Taken.
+        acked: Vec<Jti>,
+        /// Refused, with the RFC 8935 code.
+        refused: Vec<(Jti, String)>,
+    },
+    /// An operator registers a transmitter.
+    AddTransmitter {
+        /// `admin:NAME`.
+        actor: String,
+        /// The transmitter.
+        transmitter: Box<Transmitter>,
+    },
+    /// An operator has asked a transmitter for a verification event with this state.
+    Expect {
+        /// `admin:NAME`.
+        actor: String,
+        /// Which.
+        transmitter: String,
+        /// The state.
+        state: String,
+    },
+    /// A transmitter's SET was verified.
+    Heard(Box<Heard>),
+}
+
+/// A verified SET of a transmitter.
+#[derive(Clone, Debug)]
+pub struct Heard {
+    /// Which transmitter.
+    pub transmitter: String,
+    /// Its issuer.
+    pub issuer: String,
+    /// The SET.
+    pub jti: Jti,
+    /// The cause that it names.
+    pub cause: Option<exeunt_domain::Txn>,
+    /// Its event's type.
+    pub event: String,
+    /// How many sign-outs an hour the transmitter may cause.
+    pub rate_per_hour: u64,
+    /// What it asks for.
+    pub act: Act,
+}
+
+/// What a transmitter's SET asks for.
+#[derive(Clone, Debug)]
+pub enum Act {
+    /// Sign the subject out.
+    SignOut(Box<SignOut>),
+    /// End one session of a subject, by its name at the identity provider.
+    Session {
+        /// Whose.
+        subject: Subject,
+        /// Which.
+        scope: Scope,
+    },
+    /// The stream works.
+    Verified {
+        /// With the state that was asked for.
+        state: Option<String>,
+    },
+    /// For the record only.
+    Noted(Value),
+    /// It is refused: the transmitter may not, or names nobody.
+    Refuse {
+        /// Whom it named, if anyone.
+        subject: Option<Subject>,
+        /// Why.
+        why: super::Refused,
+    },
+}
+
+/// What the audit calls a transmitter.
+#[must_use]
+pub fn actor(transmitter: &str) -> String {
+    format!("transmitter:{transmitter}")
+}
