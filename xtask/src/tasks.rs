@@ -26,6 +26,7 @@ pub(crate) fn demo(consent: Consent, flags: &[&str]) -> Result<ExitCode> {
 pub(crate) fn test(consent: Consent, filter: Option<&str>) -> Result<ExitCode> {
     packages::ensure(Need::Everything, consent)?;
     pages()?;
+    install("the OpenID provider of the tests", &root().join("tests/op"))?;
     // The end-to-end tests start these.
     Step::new("building").run(cargo("build").args(["--workspace", "--bins"]).args(FEATURES))?;
     let mut counts = Counts::default();
@@ -90,13 +91,18 @@ pub(crate) fn bench(consent: Consent, name: &str, flags: &[&str]) -> Result<Exit
 }
 
 fn pages() -> Result<()> {
-    let ui = root().join("ui");
-    let changed = |path: &Path| path.metadata().and_then(|data| data.modified()).ok();
-    let installed = changed(&ui.join("node_modules/.package-lock.json"));
-    if installed.is_none() || installed < changed(&ui.join("package-lock.json")) {
-        Step::new("installing what the window pages need").run(npm().arg("ci"))?;
-    }
+    install("what the window pages need", &root().join("ui"))?;
     Step::new("building the window pages").run(npm().args(["run", "build"]))
+}
+
+/// Installs by the lockfile in `dir`, unless that was done since it changed.
+fn install(what: &str, dir: &Path) -> Result<()> {
+    let changed = |path: &Path| path.metadata().and_then(|data| data.modified()).ok();
+    let installed = changed(&dir.join("node_modules/.package-lock.json"));
+    if installed.is_none() || installed < changed(&dir.join("package-lock.json")) {
+        Step::new(&format!("installing {what}")).run(npm().arg("ci").current_dir(dir))?;
+    }
+    Ok(())
 }
 
 fn licences() -> Result<()> {

@@ -5,8 +5,10 @@
 //! rejected.
 
 mod api;
+mod auth0;
 mod book;
 mod call;
+mod entra;
 mod keycloak;
 mod oauth;
 mod okta;
@@ -77,6 +79,10 @@ pub enum Settings {
     Keycloak(keycloak::Settings),
     /// Okta's users interface.
     Okta(okta::Settings),
+    /// Microsoft Entra ID by Graph.
+    Entra(entra::Settings),
+    /// Auth0's management interface.
+    Auth0(auth0::Settings),
 }
 
 impl std::fmt::Debug for Settings {
@@ -93,6 +99,8 @@ impl Settings {
             Settings::Oauth(_) => "oauth",
             Settings::Keycloak(_) => "keycloak",
             Settings::Okta(_) => "okta",
+            Settings::Entra(_) => "entra",
+            Settings::Auth0(_) => "auth0",
         }
     }
 
@@ -103,6 +111,8 @@ impl Settings {
             Settings::Oauth(settings) => settings,
             Settings::Keycloak(settings) => settings,
             Settings::Okta(settings) => settings,
+            Settings::Entra(settings) => settings,
+            Settings::Auth0(settings) => settings,
         }
     }
 }

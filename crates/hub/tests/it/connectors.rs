@@ -50,6 +50,12 @@ impl Server {
             .route("/admin/realms/corp/users/{id}/logout", post(logout))
             .route("/admin/realms/corp/users/{id}/sessions", get(sessions))
             .route("/api/v1/users/{id}/sessions", delete(okta))
+            .route("/corp/oauth2/v2.0/token", post(token))
+            .route("/v1.0/users/alice/revokeSignInSessions", post(graph))
+            .route("/oauth/token", post(token))
+            .route("/api/v2/users/{id}/revoke-access", post(logout))
+            .route("/api/v2/users/{id}/sessions", get(auth0))
+            .route("/api/v2/users/{id}/refresh-tokens", get(auth0))
             .with_state(Arc::clone(self));
         let addr = listener.local_addr().unwrap();
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
@@ -115,6 +121,21 @@ async fn sessions(State(server): Shared) -> String {
 async fn okta(State(server): Shared, uri: axum::http::Uri) -> StatusCode {
     assert_eq!(uri.query(), Some("oauthTokens=true&forgetDevices=true"));
     logout(State(server)).await
+}
+
+/// Graph's answer.
+async fn graph(State(server): Shared) -> String {
+    assert_eq!(server.end(), StatusCode::OK);
+    json!({ "@odata.context": "$metadata#Edm.Boolean", "value": true }).to_string()
+}
+
+/// Auth0's lists, which differ in one name.
+async fn auth0(State(server): Shared, uri: axum::http::Uri) -> String {
+    let live = server.active.load(Ordering::SeqCst);
+    let list = if live { json!([{ "id": "x" }]) } else { json!([]) };
+    let is_sessions = uri.path().ends_with("/sessions");
+    let field = if is_sessions { "sessions" } else { "tokens" };
+    json!({ field: list, "next": null }).to_string()
 }
 
 async fn rig() -> (Rig, Service) {
@@ -289,6 +310,41 @@ async fn okta_is_never_verified_for_it_offers_nothing_to_look_at() {
     assert!(said(&target).contains("Okta ended the user's sessions"), "{target:?}");
     assert!(said(&target).contains("not covered: sessions that applications keep"), "{target:?}");
     assert_eq!(server.asked.load(Ordering::SeqCst), 1);
+}
+
+/// Recorded shape of Microsoft Graph.
+#[tokio::test]
+async fn entra_is_never_verified_and_names_its_lag() {
+    let (rig, _site) = rig().await;
+    let server = Server::new();
+    let url = format!("http://{}", server.start().await);
+    let settings = json!({
+        "kind": "entra", "login_url": url, "graph_url": url, "scope": "graph/.default",
+        "tenant": "corp", "client_id": "hub", "client_secret": "s3cret",
+    });
+    register(&rig, settings).await;
+    let done = rig.sign_out("alice").await;
+    let target = outcome(&rig, &done.txn.unwrap()).await;
+    assert_eq!(target.outcome, Outcome::Partial);
+    assert!(said(&target).contains("Entra revoked"), "{target:?}");
+    assert!(said(&target).contains("(up to 15 minutes)"), "{target:?}");
+}
+
+/// Shapes of Auth0's management interface, written to its reference.
+#[tokio::test]
+async fn auth0_is_verified_when_it_lists_neither_session_nor_refresh_token() {
+    let (rig, _site) = rig().await;
+    let server = Server::new();
+    let url = format!("http://{}", server.start().await);
+    let settings = json!({
+        "kind": "auth0", "url": url, "audience": "api", "client_id": "hub",
+        "client_secret": "s3cret",
+    });
+    register(&rig, settings).await;
+    let done = rig.sign_out("alice").await;
+    let target = outcome(&rig, &done.txn.unwrap()).await;
+    assert_eq!(target.outcome, Outcome::Verified, "{target:?}");
+    assert!(said(&target).contains("no session and no refresh token"), "{target:?}");
 }
 
 #[tokio::test]
