@@ -107,11 +107,19 @@ pub(crate) fn survey(out: Out, typed: &args::HomeOnly) -> Result<u8, Fault> {
         return once(out, home, &["--survey"]);
     }
     let answer = ask(WardenRequest::Survey)?;
-    let WardenAnswer::Survey { stores } = answer else { return Err(not_that(answer)) };
-    out.answer(json!({ "stores": stores }), || {
+    let WardenAnswer::Survey { stores, reported } = answer else {
+        return Err(not_that(answer));
+    };
+    out.answer(json!({ "stores": stores, "reported": reported }), || {
         let mut words = format!("{} of sessions here.", count(stores.len(), "store"));
         for store in &stores {
             words.push_str(&format!("\n  {:<18} {:<22} {}", store.app, store.store, store.place));
+        }
+        if !reported.is_empty() {
+            words.push_str("\nLooks like secrets, and is left to you:");
+        }
+        for row in &reported {
+            words.push_str(&format!("\n  {:<18} {} ({})", row.kind, row.place, row.count));
         }
         words
     })?;

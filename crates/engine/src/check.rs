@@ -215,7 +215,8 @@ impl<F: Files> Look<'_, '_, F> {
                 rows.push(files.verdict(store, Before::Appeared));
             }
         }
-        rows.extend(self.judge_items(&plan.items, done));
+        let items = self.judge_items(&plan.items, done);
+        rows = keyrings::with_files(rows, items);
         rows.extend(
             plan.refusals
                 .iter()

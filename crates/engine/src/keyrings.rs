@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use exeunt_catalogue::{App, Catalogue, KeyringRule, KeyringStore};
+use exeunt_catalogue::{App, AppId, Catalogue, KeyringRule, KeyringStore, StoreId};
 use exeunt_domain::receipt::Before;
-use exeunt_domain::{StoreReport, Verdict};
+use exeunt_domain::{StoreReport, Tier, Verdict};
 
 use crate::ports::{Files, Host, KeychainError, KeychainItem, Keychains};
 use crate::survey::Item;
@@ -27,7 +27,12 @@ pub(crate) fn survey<F: Files>(
     let mut errors = Vec::new();
     for (store, shown) in ask(host, concerned) {
         match shown {
-            Ok(shown) => items.extend(shown.into_iter().filter_map(|item| meant(&rules, item))),
+            Ok(shown) => {
+                let (veiled, shown): (Vec<_>, Vec<_>) =
+                    shown.into_iter().partition(KeychainItem::is_veiled);
+                items.extend(shown.into_iter().filter_map(|item| meant(&rules, item)));
+                items.extend(sealed(veiled));
+            }
             Err(KeychainError::Absent) => {}
             Err(
                 error @ (KeychainError::Locked
@@ -37,6 +42,23 @@ pub(crate) fn survey<F: Files>(
         }
     }
     (items, errors)
+}
+
+/// One row for each keyring that hides what its items are for: nobody can say that none is meant.
+fn sealed(veiled: Vec<KeychainItem>) -> Vec<Item> {
+    let collections: BTreeMap<String, KeychainItem> =
+        veiled.into_iter().map(|item| (item.collection.clone(), item)).collect();
+    let (Ok(app), Ok(rule)) = (AppId::parse("keyring"), StoreId::parse("locked")) else {
+        return Vec::new();
+    };
+    let row = |item| Item {
+        app: app.clone(),
+        app_name: "Keyring".into(),
+        rule: rule.clone(),
+        tier: Tier::SignOut,
+        item,
+    };
+    collections.into_values().map(row).collect()
 }
 
 /// Asks every keyring that is `concerned`, all at once.
@@ -83,7 +105,7 @@ pub(crate) fn judge(item: &Item, now: &Shown, failed: Option<&KeychainError>) ->
         }
         (Err(error), _) => (Verdict::Unknown, Some(error.to_string())),
         (Ok(left), failed) if !left.iter().any(|other| other.address == item.item.address) => {
-            let locked = matches!(failed, Some(KeychainError::Locked));
+            let locked = item.item.locked || matches!(failed, Some(KeychainError::Locked));
             let file = "its keyring was locked, and went with the keyring's file";
             (Verdict::Gone, locked.then(|| file.to_owned()))
         }
@@ -91,6 +113,21 @@ pub(crate) fn judge(item: &Item, now: &Shown, failed: Option<&KeychainError>) ->
         (Ok(_), error) => (Verdict::Residual, error.map(ToString::to_string)),
     };
     StoreReport { verdict: Some(verdict), detail, ..item.report() }
+}
+
+/// Adds the items' rows to those of files. Where a locked keyring's file was removed, the item says
+/// so; it stays refused as long as its service still lists it, which may have read the file.
+pub(crate) fn with_files(
+    mut files: Vec<StoreReport>,
+    mut items: Vec<StoreReport>,
+) -> Vec<StoreReport> {
+    let removed =
+        files.iter().any(|row| row.store == "keyring-files" && row.verdict == Some(Verdict::Gone));
+    for row in items.iter_mut().filter(|row| removed && row.verdict == Some(Verdict::Refused)) {
+        row.detail = Some("its keyring is locked; the keyring's file was removed".to_owned());
+    }
+    files.extend(items);
+    files
 }
 
 /// The row that says why a keyring could not be surveyed.

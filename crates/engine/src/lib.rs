@@ -13,6 +13,7 @@ mod keyrings;
 pub mod plan;
 pub mod ports;
 mod record;
+pub mod reported;
 pub mod survey;
 
 pub use bounds::{Bounds, OutOfBounds, Target};

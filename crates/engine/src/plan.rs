@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::agents::Agent;
 use crate::keyrings;
-use crate::ports::{Clock, Files, Host};
+use crate::ports::{Clock, Files, Host, KeychainItem};
 use crate::survey::{Item, Refusal, Store, Survey};
 
 /// At most so many files of one target are looked for in processes' open files.
@@ -85,10 +85,11 @@ impl<D> Plan<D> {
             let app = &store.app;
             store.out_of_bounds.iter().map(move |(place, why)| format!("{app}: {place} ({why})"))
         });
-        let locked =
-            self.items.iter().filter(|item| item.item.locked).map(|item| {
-                format!("{}: \"{}\", its keyring is locked", item.app, item.item.label)
-            });
+        let locked = self.items.iter().filter(|item| item.item.locked).map(|item| {
+            let KeychainItem { label, collection, .. } = &item.item;
+            let name = if label.is_empty() { collection } else { label };
+            format!("{}: \"{name}\", its keyring is locked", item.app)
+        });
         let errors = self.keychain_errors.iter();
         let keychain = errors.map(|(store, why)| format!("{}: {why}", keyrings::name(*store)));
         let agents = self.agents.iter().filter_map(|agent| {

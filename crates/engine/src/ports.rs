@@ -401,6 +401,14 @@ pub struct KeychainItem {
 }
 
 impl KeychainItem {
+    /// Whether its keyring is locked and hides even what the item is for: a keyring that was not
+    /// unlocked since it was read shows neither labels nor attributes, at most their hashes.
+    #[must_use]
+    pub fn is_veiled(&self) -> bool {
+        let tells = |key: &String| key != "xdg:schema" && !key.starts_with("gkr:compat:");
+        self.locked && self.label.is_empty() && !self.attributes.keys().any(tells)
+    }
+
     /// Whether `rule` means this item: keyring, schema, label and every attribute match.
     #[must_use]
     pub fn matches(&self, rule: &KeyringRule) -> bool {

@@ -122,6 +122,9 @@ impl Keychains for Keyring {
     }
 
     fn clear(&self, item: &KeychainItem) -> Result<(), KeychainError> {
+        if item.locked {
+            return Err(KeychainError::Locked);
+        }
         self.items.lock().unwrap().retain(|kept| kept.address != item.address);
         Ok(())
     }
@@ -272,4 +275,20 @@ fn a_keyring_that_no_rule_concerns_is_not_asked() {
     let keyrings = vec![Keyring::broken(KeyringStore::KWallet)];
     let rig = Rig { keyrings, ..Rig::default() };
     assert_eq!(rig.contain(Tier::SignOut).outcome, Outcome::Verified);
+}
+
+#[test]
+fn a_locked_keyring_that_hides_what_it_holds_is_refused_and_named() {
+    let mut keyring = Keyring::of(KeyringStore::SecretService, "", "");
+    let hashes = [("gkr:compat:hashed:service", "e84f"), ("xdg:schema", "org.example.Generic")];
+    for item in keyring.items.get_mut().unwrap() {
+        item.locked = true;
+        item.attributes = hashes.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    }
+    let rig = Rig { keyrings: vec![keyring], ..Rig::default() };
+    let body = rig.contain(Tier::SignOut);
+    let row = body.stores.iter().find(|row| row.app == "keyring").unwrap();
+    assert_eq!((row.store.as_str(), row.verdict), ("locked", Some(Verdict::Refused)));
+    assert!(body.not_covered.iter().any(|entry| entry.what.contains("\"one\"")));
+    assert_eq!(body.outcome, Outcome::Partial);
 }

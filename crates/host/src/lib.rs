@@ -13,6 +13,7 @@ pub mod journal;
 pub mod keychain;
 pub mod locker;
 pub mod process;
+pub mod reported;
 pub mod sessions;
 pub mod socket;
 pub mod users;

@@ -128,6 +128,9 @@ pub enum WardenAnswer {
     Survey {
         /// Each store, without a verdict.
         stores: Vec<StoreReport>,
+        /// Places that look as if they held a secret, and that are left to their owner.
+        #[serde(default)]
+        reported: Vec<Reported>,
     },
     /// What would happen.
     Preview(Preview),
@@ -231,6 +234,18 @@ pub struct ConsoleSession {
     pub proof: Proof,
     /// Since when.
     pub since: Timestamp,
+}
+
+/// A place that looks as if it held a secret. Never the secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reported {
+    /// `environment`, `user-environment`, `shell-history` or `env-file`.
+    pub kind: String,
+    /// Where: a variable's name, or a file relative to the home.
+    pub place: String,
+    /// How many processes or lines.
+    pub count: u64,
 }
 
 /// What a tier would do. Nothing has been touched.

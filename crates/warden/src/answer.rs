@@ -246,7 +246,7 @@ impl Warden {
         let machine = self.machine(caller)?;
         let host = machine.host(&NoJournal, &|_| {});
         let survey = Survey::take(&self.catalogue, &host);
-        Ok(WardenAnswer::Survey { stores: survey.reports() })
+        Ok(WardenAnswer::Survey { stores: survey.reports(), reported: machine.reported() })
     }
 
     fn preview(&self, caller: Caller, tier: Tier) -> Result<WardenAnswer, Failure> {

@@ -15,7 +15,9 @@ use exeunt_host::files::{Bases, LinuxFiles};
 use exeunt_host::keychain::{KernelKeyrings, SecretService, SessionBus};
 use exeunt_host::locker::{DesktopSession, NoLocker, Runner, SessionLocker, Wishes};
 use exeunt_host::process::{KeepList, LinuxProcesses};
+use exeunt_host::reported::LinuxEnvironments;
 use exeunt_host::users::Account;
+use exeunt_ipc::message::Reported;
 
 use crate::confine::Launcher;
 
@@ -95,6 +97,7 @@ pub(crate) struct Machine {
     processes: LinuxProcesses,
     keychains: Vec<Box<dyn Keychains + Send>>,
     agents: LinuxAgents,
+    environments: LinuxEnvironments,
     include: Vec<String>,
     locker: Box<dyn Locker + Send>,
     clock: SystemClock,
@@ -128,9 +131,18 @@ impl Machine {
             None => Box::new(NoLocker),
         };
         let isolated = rustix::process::geteuid().as_raw() != account.uid;
-        let include = whose.include.clone();
-        let clock = SystemClock;
-        Ok(Self { files, processes, keychains, agents, include, locker, clock, isolated })
+        let environments = LinuxEnvironments::of_account(account);
+        Ok(Self {
+            files,
+            processes,
+            keychains,
+            agents,
+            environments,
+            include: whose.include.clone(),
+            locker,
+            clock: SystemClock,
+            isolated,
+        })
     }
 
     /// The machine as the engine sees it.
@@ -151,6 +163,17 @@ impl Machine {
             journal,
             observe,
         }
+    }
+
+    /// Places that look as if they held a secret and that no containment edits.
+    pub(crate) fn reported(&self) -> Vec<Reported> {
+        let found = exeunt_engine::reported::look(&self.files, &self.environments);
+        let row = |found: exeunt_engine::reported::Reported| Reported {
+            kind: found.kind.as_str().to_owned(),
+            place: found.place,
+            count: found.count,
+        };
+        found.into_iter().map(row).collect()
     }
 
     /// The clock.

@@ -1,12 +1,14 @@
 //! `exeunt-warden once`: one containment of one home, with no service and no hub.
 //!
-//! It refuses the caller's own home, a session that was not named, and tier purge.
+//! It refuses the caller's own home, a session that was not named, and tier purge from anybody but
+//! root.
 
 use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use exeunt_catalogue::Catalogue;
 use exeunt_domain::order::Demand;
 use exeunt_domain::receipt::Mode;
 use exeunt_domain::{Authority, Outcome, Tier, Txn};
@@ -30,7 +32,7 @@ pub(crate) struct Once {
     /// The home to contain. Never your own.
     #[arg(long, value_name = "DIR")]
     home: PathBuf,
-    /// How much ends: lock or sign-out.
+    /// How much ends: lock, sign-out, or, for root alone, purge.
     #[arg(long, default_value = "sign-out")]
     tier: Tier,
     /// List what is there and touch nothing.
@@ -49,6 +51,9 @@ pub(crate) struct Once {
     /// Settings. Default: /etc/exeunt/warden.toml when it is there.
     #[arg(long, value_name = "FILE", env = "EXEUNT_WARDEN_CONFIG")]
     config: Option<PathBuf>,
+    /// Take this opt-in keyring rule too, as APP/RULE: more than the session goes with it.
+    #[arg(long, value_name = "APP/RULE")]
+    include: Vec<String>,
     /// Words for the receipt.
     #[arg(long)]
     reason: Option<String>,
@@ -62,8 +67,8 @@ pub(crate) struct Once {
 /// # Errors
 /// Anything that stopped it before a receipt was signed.
 pub(crate) fn run(once: &Once) -> anyhow::Result<u8> {
-    if once.tier == Tier::Purge {
-        bail!("tier purge is not available yet: it needs approvers. Use --tier sign-out");
+    if once.tier == Tier::Purge && !rustix::process::geteuid().is_root() {
+        bail!("tier purge is for root at this machine alone. Use --tier sign-out");
     }
     if once.tier == Tier::Lock && once.session.is_none() {
         bail!("--tier lock needs --session: `once` touches no session that was not named");
@@ -72,13 +77,14 @@ pub(crate) fn run(once: &Once) -> anyhow::Result<u8> {
     crate::confine::drop_network()?;
     let whose = whose(once)?;
     let catalogue = catalogue()?;
+    check_include(&catalogue, &once.include)?;
     let quarantine = tempdir_beside(&whose)?;
     if once.survey || once.preview {
         let machine = Machine::open(&whose, &quarantine, &launcher)?;
         let host = machine.host(&NoJournal, &|_| {});
         let survey = Survey::take(&catalogue, &host);
         let text = if once.survey {
-            show::survey(&survey.reports(), once.json)?
+            show::survey(&survey.reports(), &machine.reported(), once.json)?
         } else {
             let plan = Plan::draft(survey, once.tier);
             let closes = plan.closes(&host);
@@ -128,6 +134,7 @@ fn exit_code(outcome: Outcome) -> u8 {
 
 fn whose(once: &Once) -> anyhow::Result<Whose> {
     let mut whose = Whose::of_home(&once.home)?;
+    whose.include.clone_from(&once.include);
     whose.locker = Config::load(once.config.as_deref())?.wishes();
     let own = rustix::process::geteuid();
     if !own.is_root() && own.as_raw() != whose.account.uid {
@@ -145,6 +152,19 @@ fn whose(once: &Once) -> anyhow::Result<Whose> {
         whose.bus = Some(SessionBus::parse(address).context("--bus")?);
     }
     Ok(whose)
+}
+
+/// Every rule that `--include` names must be there, and be one that asks to be named.
+fn check_include(catalogue: &Catalogue, include: &[String]) -> anyhow::Result<()> {
+    let rules = catalogue.apps().iter().flat_map(|app| {
+        let opt_in = app.keyring.iter().filter(|rule| rule.opt_in);
+        opt_in.map(move |rule| format!("{}/{}", app.id, rule.id))
+    });
+    let known: Vec<String> = rules.collect();
+    if let Some(unknown) = include.iter().find(|name| !known.contains(name)) {
+        bail!("--include {unknown}: no opt-in keyring rule has that name");
+    }
+    Ok(())
 }
 
 /// Where the quarantine is looked for first: the state directory of whoever runs this.

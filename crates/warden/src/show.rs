@@ -6,26 +6,36 @@ use exeunt_domain::receipt::LockReport;
 use exeunt_domain::{Outcome, StoreReport, Verdict};
 use exeunt_engine::ports::Moment;
 use exeunt_engine::{Plan, Receipt};
-use exeunt_ipc::message::{Ends, Preview};
+use exeunt_ipc::message::{Ends, Preview, Reported};
 use serde_json::{Value, json};
 
-/// The rows of a survey.
+/// The rows of a survey, and the places that look as if they held a secret.
 ///
 /// # Errors
 /// Never for these types; the error is serde's.
-pub(crate) fn survey(stores: &[StoreReport], as_json: bool) -> anyhow::Result<String> {
+pub(crate) fn survey(
+    stores: &[StoreReport],
+    reported: &[Reported],
+    as_json: bool,
+) -> anyhow::Result<String> {
     if as_json {
-        return Ok(json!({ "v": 1, "stores": stores }).to_string());
+        return Ok(json!({ "v": 1, "stores": stores, "reported": reported }).to_string());
     }
-    if stores.is_empty() {
-        return Ok("No store of a known app is there.".into());
-    }
-    let mut text = format!("{} stores hold sessions:", stores.len());
+    let mut text = match stores.len() {
+        0 => "No store of a known app is there.".to_owned(),
+        count => format!("{count} stores hold sessions:"),
+    };
     for row in stores {
         text.push_str(&format!("\n  {:<18} {:<22} {}", row.app, row.store, row.place));
         if let Some(detail) = &row.detail {
             text.push_str(&format!(" ({detail})"));
         }
+    }
+    if !reported.is_empty() {
+        text.push_str("\nLooks like secrets, and is left to you:");
+    }
+    for row in reported {
+        text.push_str(&format!("\n  {:<18} {} ({})", row.kind, row.place, row.count));
     }
     Ok(text)
 }

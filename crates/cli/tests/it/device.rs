@@ -132,7 +132,14 @@ fn status_answers_without_an_agent_and_says_so() {
 fn survey_and_preview_print_what_the_warden_found() {
     let stage = Stage::empty().warden(|request| match request {
         WardenRequest::Preview { tier: Tier::SignOut } => vec![preview()],
-        _ => vec![WardenAnswer::Survey { stores: vec![store(None)] }],
+        _ => vec![WardenAnswer::Survey {
+            stores: vec![store(None)],
+            reported: vec![exeunt_ipc::message::Reported {
+                kind: "env-file".into(),
+                place: "project/.env".into(),
+                count: 2,
+            }],
+        }],
     });
     for command in ["survey", "preview"] {
         let ran = stage.run(&[command, "--json"]);

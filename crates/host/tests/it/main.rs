@@ -16,3 +16,4 @@ mod lockers;
 mod mounts;
 mod processes;
 mod programs;
+mod reported;

@@ -1,0 +1,215 @@
+//! `exeunt-warden once` as root at a machine, over throwaway homes.
+
+#![expect(clippy::unwrap_used, reason = "what several tests share may fail as loudly as they do")]
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::lchown;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+const CANARY: &str = "c4n4ry-c4n4ry-c4n4ry";
+
+/// A home with keyring files, secrets that are only reported, and a bookmark.
+struct Home {
+    uid: u32,
+    dir: tempfile::TempDir,
+    children: Vec<Child>,
+}
+
+impl Home {
+    fn new(offset: u32) -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: another account's home needs root");
+            return None;
+        }
+        Some(Self::of(2_050_000_000 + std::process::id() % 100_000 * 10 + offset))
+    }
+
+    /// A home of the account `games`: a bus serves only accounts that a database knows, and nothing
+    /// else runs as this one.
+    fn of_games() -> Option<Self> {
+        let passwd = std::fs::read_to_string("/etc/passwd").unwrap();
+        let line = passwd.lines().find(|line| line.starts_with("games:")).unwrap();
+        let uid = line.split(':').nth(2).unwrap().parse().unwrap();
+        rustix::process::geteuid().is_root().then(|| Self::of(uid))
+    }
+
+    fn of(uid: u32) -> Self {
+        let home = Self { uid, dir: tempfile::tempdir().unwrap(), children: Vec::new() };
+        lchown(home.dir.path(), Some(uid), Some(uid)).unwrap();
+        home.put(".local/share/keyrings/other.keyring", "keyring");
+        home.put(".bash_history", &format!("export GITHUB_TOKEN={CANARY}\n"));
+        home.put(".env", &format!("API_KEY={CANARY}\n"));
+        home.put("Documents/letter.txt", "dear");
+        home
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.dir.path().join(path)
+    }
+
+    fn put(&self, path: &str, words: &str) {
+        let path = self.path(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, words).unwrap();
+        for place in path.ancestors().take_while(|place| *place != self.dir.path()) {
+            lchown(place, Some(self.uid), Some(self.uid)).unwrap();
+        }
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let found = ["/usr/bin", "/bin"].iter().any(|dir| Path::new(dir).join(program).exists());
+        assert!(found, "{program} is missing: run `cargo xtask test`");
+        let mut command = Command::new(program);
+        command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", self.dir.path());
+        command.env("XDG_RUNTIME_DIR", self.path("run")).current_dir("/");
+        command.uid(self.uid).gid(self.uid).stderr(Stdio::null());
+        command
+    }
+
+    fn warden(&self, args: &[&str]) -> Output {
+        let mut once = Command::new(env!("CARGO_BIN_EXE_exeunt-warden"));
+        once.args(["once", "--json", "--home"]).arg(self.dir.path()).args(args);
+        once.output().unwrap()
+    }
+
+    fn start(&mut self, command: &mut Command) -> &mut Child {
+        self.children.push(command.spawn().unwrap());
+        self.children.last_mut().unwrap()
+    }
+
+    /// A bus with a keyring that holds one item of GitHub's command and is locked.
+    fn with_locked_keyring(&mut self) -> String {
+        let bus = format!("unix:path={}", self.path("bus").display());
+        let mut daemon = self.command("dbus-daemon");
+        daemon.args(["--session", "--nofork", "--print-address", "--address", &bus]);
+        let daemon = self.start(daemon.stdout(Stdio::piped()));
+        let mut byte = [0];
+        while daemon.stdout.as_mut().unwrap().read(&mut byte).unwrap() == 1 && byte != *b"\n" {}
+        let mut keyring = self.command("gnome-keyring-daemon");
+        keyring.args(["--foreground", "--unlock", "--components=secrets"]);
+        keyring.env("DBUS_SESSION_BUS_ADDRESS", &bus).stdin(Stdio::piped()).stdout(Stdio::null());
+        self.start(&mut keyring).stdin.take().unwrap().write_all(b"password").unwrap();
+        let until = Instant::now() + Duration::from_secs(20);
+        while !self.path(".local/share/keyrings/login.keyring").exists() || !self.stores(&bus) {
+            assert!(Instant::now() < until, "the keyring never took the item");
+            std::thread::yield_now();
+        }
+        let to = "--dest=org.freedesktop.secrets";
+        let lock = "org.freedesktop.Secret.Service.Lock";
+        let what = "array:objpath:/org/freedesktop/secrets/collection/login";
+        let mut send = self.command("dbus-send");
+        send.args(["--session", "--print-reply", to, "/org/freedesktop/secrets", lock, what]);
+        send.env("DBUS_SESSION_BUS_ADDRESS", &bus).stdout(Stdio::null());
+        assert!(send.status().unwrap().success());
+        bus
+    }
+
+    fn stores(&self, bus: &str) -> bool {
+        let mut tool = self.command("secret-tool");
+        tool.args(["store", "--label=gh", "service", "gh:github.com", "username", "alice"]);
+        let mut tool =
+            tool.env("DBUS_SESSION_BUS_ADDRESS", bus).stdin(Stdio::piped()).spawn().unwrap();
+        tool.stdin.take().unwrap().write_all(CANARY.as_bytes()).unwrap();
+        tool.wait().unwrap().success()
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        for child in self.children.iter_mut().rev() {
+            let _already_gone = child.kill();
+            let _already_reaped = child.wait();
+        }
+    }
+}
+
+fn json(output: &Output) -> Value {
+    let text = String::from_utf8_lossy(&output.stdout);
+    serde_json::from_str(&text)
+        .unwrap_or_else(|_| panic!("{text}\n{}", String::from_utf8_lossy(&output.stderr)))
+}
+
+fn row<'v>(receipt: &'v Value, app: &str) -> &'v Value {
+    let rows = receipt["stores"].as_array().unwrap();
+    rows.iter().find(|row| row["app"] == app).unwrap_or_else(|| panic!("no {app} in {rows:#?}"))
+}
+
+#[test]
+fn root_purges_keyring_files_and_keeps_documents() {
+    let Some(home) = Home::new(0) else { return };
+    let kept = home.warden(&["--tier", "sign-out"]);
+    assert_eq!(json(&kept)["outcome"], "verified");
+    assert!(home.path(".local/share/keyrings/other.keyring").exists());
+    let purged = home.warden(&["--tier", "purge"]);
+    let receipt = json(&purged);
+    assert_eq!(receipt["outcome"], "verified", "{receipt:#}");
+    assert_eq!(row(&receipt, "gnome-keyring")["verdict"], "gone");
+    assert!(!home.path(".local/share/keyrings/other.keyring").exists());
+    assert!(home.path("Documents/letter.txt").exists() && home.path(".env").exists());
+}
+
+#[test]
+fn a_locked_keyring_is_refused_at_sign_out_and_goes_as_a_file_at_purge() {
+    let Some(mut home) = Home::of_games() else { return };
+    let bus = home.with_locked_keyring();
+    let refused = json(&home.warden(&["--bus", &bus]));
+    assert_eq!(row(&refused, "gh")["verdict"], "refused", "{refused:#}");
+    assert!(home.path(".local/share/keyrings/login.keyring").exists());
+    let purged = json(&home.warden(&["--bus", &bus, "--tier", "purge"]));
+    assert!(!home.path(".local/share/keyrings/login.keyring").exists());
+    assert_eq!(row(&purged, "gnome-keyring")["verdict"], "gone");
+    // The daemon may list for a while what it once read; either way the file is said to be gone.
+    let item = row(&purged, "gh");
+    assert!(item["detail"].as_str().unwrap().contains("keyring's file"), "{item}");
+    assert!(item["verdict"] == "gone" || purged["outcome"] == "partial", "{purged:#}");
+}
+
+#[test]
+fn anybody_but_root_is_refused_a_purge() {
+    let Some(home) = Home::new(2) else { return };
+    let program = home.path("warden");
+    std::fs::copy(env!("CARGO_BIN_EXE_exeunt-warden"), &program).unwrap();
+    let mut once = Command::new(&program);
+    once.args(["once", "--tier", "purge", "--home"]).arg(home.dir.path());
+    let output = once.uid(home.uid).gid(home.uid).env("HOME", "/nonexistent").output().unwrap();
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("for root"));
+    assert!(home.path(".local/share/keyrings/other.keyring").exists());
+}
+
+#[test]
+fn an_unknown_opt_in_rule_is_refused_before_anything_is_touched() {
+    let Some(home) = Home::new(3) else { return };
+    for wrong in ["chromium/cookies", "nothing", "gh/token"] {
+        let output = home.warden(&["--tier", "purge", "--include", wrong]);
+        assert!(!output.status.success(), "{wrong}");
+        assert!(home.path(".local/share/keyrings/other.keyring").exists());
+    }
+    let taken = home.warden(&["--tier", "purge", "--include", "chromium/safe-storage"]);
+    assert_eq!(json(&taken)["outcome"], "verified");
+}
+
+#[test]
+fn a_survey_names_places_of_secrets_and_never_a_secret() {
+    let Some(mut home) = Home::new(4) else { return };
+    let mut carrier = home.command("sleep");
+    home.start(carrier.arg("60").env("DEPLOY_TOKEN", CANARY));
+    for as_json in [true, false] {
+        let mut once = Command::new(env!("CARGO_BIN_EXE_exeunt-warden"));
+        once.args(["once", "--survey", "--home"]).arg(home.dir.path());
+        let output = once.args(as_json.then_some("--json")).output().unwrap();
+        assert!(output.status.success());
+        let text = String::from_utf8(output.stdout.clone()).unwrap();
+        for place in ["DEPLOY_TOKEN", ".bash_history", ".env"] {
+            assert!(text.contains(place), "{place} in {text}");
+        }
+        let all = [output.stdout, output.stderr].concat();
+        assert!(!String::from_utf8_lossy(&all).contains("c4n4ry"));
+    }
+    assert!(home.path(".env").exists() && home.path(".bash_history").exists());
+}
