@@ -100,7 +100,7 @@ fn install(what: &str, dir: &Path) -> Result<()> {
     let changed = |path: &Path| path.metadata().and_then(|data| data.modified()).ok();
     let installed = changed(&dir.join("node_modules/.package-lock.json"));
     if installed.is_none() || installed < changed(&dir.join("package-lock.json")) {
-        Step::new(&format!("installing {what}")).run(npm().arg("ci").current_dir(dir))?;
+        Step::new(format!("installing {what}")).run(npm().arg("ci").current_dir(dir))?;
     }
     Ok(())
 }

@@ -70,7 +70,7 @@ async fn open(hub: &Hub) -> Vec<ProviderTarget> {
     })
 }
 
-async fn reach(hub: &Hub, http: &Http, target: ProviderTarget) {
+async fn reach(hub: &Arc<Hub>, http: &Http, target: ProviderTarget) {
     let Some(one) = hub.connectors.get(&target.name) else {
         let say = "this provider's settings are gone; nothing was ended there".to_owned();
         return note(hub, &target, Outcome::Unreachable, say).await;
@@ -96,7 +96,7 @@ async fn reach(hub: &Hub, http: &Http, target: ProviderTarget) {
     let took = began.elapsed().as_millis();
     let detail = format!("{answered}; {found}; {took} ms after the first call; {gaps}");
     if outcome == Outcome::Verified {
-        forget(hub, &target.name, &target.subject, person.tokens);
+        forget(hub, &target.name, &target.subject, person.tokens).await;
     }
     note(hub, &target, outcome, detail).await;
 }
@@ -143,10 +143,17 @@ where
     }
 }
 
-fn forget(hub: &Hub, name: &str, subject: &Subject, dead: Vec<String>) {
-    if let Err(error) = hub.connectors.forget(&hub.data, name, subject, &dead) {
-        // They are dead all the same.
-        tracing::warn!(%error, "revoked tokens stay in the connectors' file");
+async fn forget(hub: &Arc<Hub>, name: &str, subject: &Subject, dead: Vec<String>) {
+    if dead.is_empty() {
+        return;
+    }
+    let (hub, name, subject) = (Arc::clone(hub), name.to_owned(), subject.clone());
+    let write = move || hub.connectors.forget(&hub.data, &name, &subject, &dead);
+    // Where it fails they stay in the file, dead all the same.
+    match tokio::task::spawn_blocking(write).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "revoked tokens stay in the connectors' file"),
+        Err(error) => tracing::error!(%error, "revoked tokens stay in the connectors' file"),
     }
 }
 
