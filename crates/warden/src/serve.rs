@@ -63,7 +63,9 @@ pub(crate) fn run(serve: &Serve) -> anyhow::Result<()> {
     let (gate, agent_gid) = gate(&config, &places)?;
     let listener = listen(&places, agent_gid)?;
     let warden = Warden::open(config, places, launcher)?;
-    show_device_key(&warden)?;
+    if let Err(error) = show_device_key(&warden) {
+        tracing::warn!(error = format!("{error:#}"), "the device key could not be shown");
+    }
     warden.resume();
     tracing::info!(mode = ?gate.mode, "ready");
     notify_ready();

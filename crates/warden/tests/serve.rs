@@ -65,6 +65,24 @@ impl Rig {
         self.connect();
     }
 
+    /// Starts it anew where no file may grow, as on a full disk.
+    fn restart_without_room(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let warden = command(self.dir.path());
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", "trap '' XFSZ; ulimit -f 0; exec \"$@\"", "sh"]);
+        shell.arg(warden.get_program()).args(warden.get_args());
+        for (key, value) in warden.get_envs() {
+            match value {
+                Some(value) => shell.env(key, value),
+                None => shell.env_remove(key),
+            };
+        }
+        self.child = shell.stderr(Stdio::null()).spawn().unwrap();
+        self.connect();
+    }
+
     fn home(&self) -> PathBuf {
         self.dir.path().join("home")
     }
@@ -262,6 +280,19 @@ fn closes_the_callers_home_and_keeps_the_receipt() {
     assert_eq!(receipts[0].receipt, closed.receipt);
     let show = WardenRequest::ReceiptShow { id: closed.txn.as_str().into() };
     assert!(matches!(rig.ask(show), WardenAnswer::Receipts { .. }));
+}
+
+#[test]
+fn without_room_on_the_disk_it_closes_all_the_same_and_says_so() {
+    let mut rig = Rig::start();
+    rig.ask(WardenRequest::Status);
+    rig.restart_without_room();
+    let closed = rig.close();
+    assert_eq!(closed.outcome, Outcome::Verified, "{:#?}", closed.stores);
+    assert!(!rig.token().exists());
+    let set = read_unverified(&closed.receipt).unwrap();
+    let body: ReceiptBody = set.event_as(RECEIPT_EVENT).unwrap();
+    assert!(body.remarks.iter().any(|said| said.contains("journal failed")), "{body:#?}");
 }
 
 #[test]
