@@ -19,4 +19,6 @@ mod rig;
 #[cfg(test)]
 mod sign_out;
 #[cfg(test)]
+mod ssf;
+#[cfg(test)]
 mod story;
