@@ -87,7 +87,9 @@ fn measure(ground: &Ground, owner: &Person, size: &Size, into: &mut Measured) ->
         let begun = Instant::now();
         traps::bleachbit(&scene)?;
         let bleachbit = begun.elapsed().as_secs_f64() * 1e3;
-        (left, files) = (scene.truth()?.len(), count);
+        if round == 0 {
+            (left, files) = (scene.truth()?.len(), count);
+        }
         discard(scene)?;
         for (column, value) in columns.iter_mut().zip([unusable, verified, memory, rm, bleachbit]) {
             column.push(value);
@@ -193,6 +195,7 @@ fn filled<'g>(
     let mut scene = Scene::new(ground, owner, name, false)?;
     scene.chromium("chromium", ".config/chromium", "Default")?;
     scene.firefox(".mozilla/firefox", "abcd.default-release")?;
+    scene.control()?;
     let dirs = [
         ".cache/chromium/Default/Cache/Cache_Data",
         ".config/chromium/Default/Service Worker/CacheStorage/0a/1b",
@@ -212,7 +215,6 @@ fn filled<'g>(
         written += u64::try_from(length)?;
         count += 1;
     }
-    scene.control()?;
     process::output(&mut Command::new("sync"))?;
     Ok((scene, count))
 }
