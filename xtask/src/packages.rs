@@ -15,16 +15,19 @@ const BUILD: [&str; 3] = ["build-essential", "pkg-config", "libwebkit2gtk-4.1-de
 /// What the window pages' own tests need.
 const PAGES: [&str; 2] = ["chromium", "fonts-dejavu-core"];
 /// What real browsers, keyrings, desktops and locks need.
-const RIGS: [&str; 16] = [
+const RIGS: [&str; 19] = [
     "chromium",
     "dbus-bin",
     "dbus-daemon",
     "firefox-esr",
     "fonts-dejavu-core",
     "gnome-keyring",
+    "gpg",
+    "gpg-agent",
     "i3lock",
     "libsecret-tools",
     "openbox",
+    "openssh-client",
     "python3",
     "python3-venv",
     "webkit2gtk-driver",
