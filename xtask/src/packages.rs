@@ -15,7 +15,7 @@ const BUILD: [&str; 3] = ["build-essential", "pkg-config", "libwebkit2gtk-4.1-de
 /// What the window pages' own tests need.
 const PAGES: [&str; 2] = ["chromium", "fonts-dejavu-core"];
 /// What real browsers, keyrings, desktops and locks need.
-const RIGS: [&str; 19] = [
+const RIGS: [&str; 20] = [
     "chromium",
     "dbus-bin",
     "dbus-daemon",
@@ -26,6 +26,7 @@ const RIGS: [&str; 19] = [
     "gpg-agent",
     "i3lock",
     "libsecret-tools",
+    "nginx",
     "openbox",
     "openssh-client",
     "python3",
