@@ -46,12 +46,13 @@ pub struct Hub {
     pub url: String,
     /// Figures.
     pub limits: Limits,
+    /// Readers of the record. They go before the sequencer: the connection that closes last tidies
+    /// the log away, and only the writer's can.
+    pub views: views::Views,
     /// Where commands go.
     pub sequencer: sequencer::Sequencer,
     /// Memory of the record.
     pub shared: Arc<publish::Shared>,
-    /// Readers of the record.
-    pub views: views::Views,
     /// Access tokens.
     pub tokens: oauth::Tokens,
     /// Running checks of relying services.

@@ -123,6 +123,17 @@ impl Store for SqliteStore {
     }
 }
 
+impl Drop for SqliteStore {
+    /// Leaves the record in one file, though a reader may be open a moment longer.
+    fn drop(&mut self) {
+        let moved = self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        if let Err(error) = moved {
+            // What was committed is durable in the log all the same.
+            tracing::debug!(%error, "the log stays beside the record");
+        }
+    }
+}
+
 fn connect(path: &Path) -> Result<Connection, StoreError> {
     let db = Connection::open_with_flags(
         path,
