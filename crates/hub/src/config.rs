@@ -12,6 +12,11 @@ use std::time::Duration;
 
 use exeunt_ssf::{KeyError, SigningKey};
 
+/// How long another holder of the data directory is waited for.
+const LOCKED_WITHIN: Duration = Duration::from_secs(2);
+/// How long to wait between two looks at the lock.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
 /// What a hub is started with.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -172,7 +177,7 @@ impl DataDir {
             .mode(0o600)
             .open(path.join("lock"))
             .map_err(failed)?;
-        match lock.try_lock() {
+        match wait_for(&lock) {
             Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
             Err(std::fs::TryLockError::WouldBlock) => Err(DataError::Locked(path.to_owned())),
             Err(std::fs::TryLockError::Error(source)) => Err(failed(source)),
@@ -301,6 +306,20 @@ fn read_secret(path: &Path) -> Result<Option<String>, DataError> {
     }
     let text = std::fs::read_to_string(path).map_err(failed)?;
     Ok((!text.is_empty()).then_some(text))
+}
+
+/// Takes the lock within two seconds: a hub that is just ending, or a program that it is just
+/// starting, holds it for a moment longer, and no event tells when it lets go.
+fn wait_for(lock: &File) -> Result<(), std::fs::TryLockError> {
+    let until = std::time::Instant::now() + LOCKED_WITHIN;
+    loop {
+        match lock.try_lock() {
+            Err(std::fs::TryLockError::WouldBlock) if std::time::Instant::now() < until => {
+                std::thread::sleep(LOOK_AGAIN);
+            }
+            taken => return taken,
+        }
+    }
 }
 
 #[cfg(test)]
