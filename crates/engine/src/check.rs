@@ -234,7 +234,10 @@ impl<F: Files> Look<'_, '_, F> {
     /// Who still holds one of the stores' files.
     fn held(&self, done: &Done<F::Quarantine>) -> Result<Vec<Holder>, String> {
         let files: Vec<_> = done.identities.iter().map(|(_, file)| *file).collect();
-        self.run.host.processes.holders(&files).map_err(|error| error.to_string())
+        let now = self.run.host.processes.holders(&files).map_err(|error| error.to_string())?;
+        // Once a store is unlinked, its inode number may be another file's: only who held it while
+        // it still had its own can hold it now.
+        Ok(now.into_iter().filter(|holder| done.holders.contains(holder)).collect())
     }
 
     fn judge_items(&self, items: &[Item], done: &Done<F::Quarantine>) -> Vec<StoreReport> {
