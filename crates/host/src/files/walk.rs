@@ -33,7 +33,7 @@ pub(super) fn identities(
             Err(FilesError::NotFound | FilesError::OutOfBounds) => continue,
             Err(error) => return Err(error),
         };
-        for child in beneath::list(&below)? {
+        for child in beneath::list_at_most(&below, limit - found.len().min(limit))? {
             if found.len() >= limit {
                 return Ok(found);
             }
