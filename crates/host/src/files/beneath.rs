@@ -147,18 +147,26 @@ pub(super) fn names(dir: impl AsFd) -> Result<Vec<(Name, bool)>, FilesError> {
 
 /// Every entry of `dir`; what vanishes meanwhile is left out.
 pub(super) fn list(dir: impl AsFd) -> Result<Vec<Entry>, FilesError> {
-    list_at_most(dir, usize::MAX)
+    list_some(dir, usize::MAX, |_| true)
 }
 
-/// The same, and no more than `limit` of them are looked at.
-pub(super) fn list_at_most(dir: impl AsFd, limit: usize) -> Result<Vec<Entry>, FilesError> {
+/// The first `limit` entries that `keep` says yes to; the rest is not looked at.
+pub(super) fn list_some(
+    dir: impl AsFd,
+    limit: usize,
+    keep: impl Fn(&Entry) -> bool,
+) -> Result<Vec<Entry>, FilesError> {
     let mount = stat_handle(&dir)?.stx_mnt_id;
     let mut entries = Vec::new();
-    for (name, is_dir) in names(&dir)?.into_iter().take(limit) {
+    for (name, is_dir) in names(&dir)? {
+        if entries.len() >= limit {
+            break;
+        }
         // A directory may be the root of a file system whose server hangs: take what is known.
         let cached = if is_dir { Cached::Allowed } else { Cached::No };
         if let Some(stat) = stat(&dir, name.as_bytes(), cached)? {
-            entries.push(entry(name, &stat, mount));
+            let entry = entry(name, &stat, mount);
+            entries.extend(keep(&entry).then_some(entry));
         }
     }
     Ok(entries)

@@ -33,13 +33,12 @@ pub(super) fn identities(
             Err(FilesError::NotFound | FilesError::OutOfBounds) => continue,
             Err(error) => return Err(error),
         };
-        for child in beneath::list_at_most(&below, limit - found.len().min(limit))? {
-            if found.len() >= limit {
-                return Ok(found);
-            }
-            if !counts(&child) || child.mount_point {
-                continue;
-            }
+        let left = limit.saturating_sub(found.len());
+        if left == 0 {
+            break;
+        }
+        let wanted = |child: &Entry| counts(child) && !child.mount_point;
+        for child in beneath::list_some(&below, left, wanted)? {
             found.push(child.identity);
             if child.kind == FileKind::Dir {
                 queue.push_back(join(&path, &child)?);
