@@ -5,6 +5,7 @@
 
 pub mod bench;
 pub mod browser;
+pub mod container;
 pub mod desktop;
 pub mod gateway;
 pub mod house;

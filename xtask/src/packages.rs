@@ -15,7 +15,7 @@ const BUILD: [&str; 3] = ["build-essential", "pkg-config", "libwebkit2gtk-4.1-de
 /// What the window pages' own tests need.
 const PAGES: [&str; 2] = ["chromium", "fonts-dejavu-core"];
 /// What real browsers, keyrings, desktops and locks need.
-const RIGS: [&str; 20] = [
+const RIGS: [&str; 21] = [
     "chromium",
     "dbus-bin",
     "dbus-daemon",
@@ -31,6 +31,7 @@ const RIGS: [&str; 20] = [
     "openssh-client",
     "python3",
     "python3-venv",
+    "systemd-container",
     "webkit2gtk-driver",
     "x11-utils",
     "xdotool",

@@ -5,7 +5,9 @@
 //! one that is known to draw a lock.
 
 use exeunt_engine::ports::{ProcessId, Processes as _};
+use zbus::Message;
 use zbus::blocking::Connection;
+use zbus::message::Flags;
 
 use super::DesktopSession;
 use super::bus::{Bus, BusError};
@@ -101,11 +103,15 @@ impl ScreenSaver {
     pub(crate) fn lock(&'static self, session: &DesktopSession) -> Result<(), ScreenSaverError> {
         self.owner(session)?;
         Ok(bus(session)?.ask(self.service, move |bus| {
-            if self.takes_message {
-                self.call(bus, "Lock", &("",))?;
-            } else {
-                self.call(bus, "Lock", &())?;
-            }
+            // Some never answer it: they declare so in their introspection data.
+            let lock = Message::method_call(self.path, "Lock")?
+                .destination(self.service)?
+                .interface(self.interface)?
+                .with_flags(Flags::NoReplyExpected)?;
+            let lock = if self.takes_message { lock.build(&("",))? } else { lock.build(&())? };
+            bus.send(&lock)?;
+            // Messages keep their order: when this is answered, that was heard.
+            self.call(bus, "GetActive")?;
             Ok(())
         })?)
     }
@@ -116,7 +122,7 @@ impl ScreenSaver {
         session: &DesktopSession,
     ) -> Result<Option<ProcessId>, ScreenSaverError> {
         let (active, pid) = bus(session)?.ask(self.service, move |bus| {
-            let reply = self.call(bus, "GetActive", &())?;
+            let reply = self.call(bus, "GetActive")?;
             let active: bool = reply.body().deserialize()?;
             Ok((active, Bus::pid_of(bus, self.service)?))
         })?;
@@ -124,13 +130,8 @@ impl ScreenSaver {
         Ok((active && self.draws(session)).then_some(owner))
     }
 
-    fn call<B: serde::Serialize + zbus::zvariant::DynamicType>(
-        &self,
-        bus: &Connection,
-        method: &str,
-        body: &B,
-    ) -> zbus::Result<zbus::Message> {
-        bus.call_method(Some(self.service), self.path, Some(self.interface), method, body)
+    fn call(&self, bus: &Connection, method: &str) -> zbus::Result<Message> {
+        bus.call_method(Some(self.service), self.path, Some(self.interface), method, &())
     }
 
     fn trusted(&self, session: &DesktopSession, pid: u32) -> Result<ProcessId, ScreenSaverError> {

@@ -181,8 +181,14 @@ fn look(
     if !is_keyboard_grabbed(connection, root.window)? {
         return Ok(not_proved("nothing holds the keyboard"));
     }
-    if locker.starts_with("xscreensaver") && !is_xscreensaver_locked(connection, root.window)? {
-        return Ok(not_proved("xscreensaver blanks the screen and does not lock it"));
+    if locker.starts_with("xscreensaver") {
+        // Its daemon holds the keyboard. What draws lives on without it, and so does the property.
+        if !lockers.keys().any(|name| name.starts_with("xscreensaver (")) {
+            return Ok(not_proved("xscreensaver has ended and left its picture behind"));
+        }
+        if !is_xscreensaver_locked(connection, root.window)? {
+            return Ok(not_proved("xscreensaver blanks the screen and does not lock it"));
+        }
     }
     Ok(LockState::Locked {
         how: format!("{locker} runs, covers the screen and holds the keyboard"),
