@@ -15,8 +15,10 @@ use crate::process;
 use crate::waiting;
 
 const LIMIT: Duration = Duration::from_secs(30);
-/// A figure counts when it stayed the same for so long.
+/// A figure counts when it stayed within [`JITTER`] for so long.
 const STEADY: Duration = Duration::from_secs(2);
+/// Kilobytes that come and go in an idle program.
+const JITTER: u32 = 512;
 const ITEM: &str = "org.kde.StatusNotifierItem";
 
 pub(super) fn run() -> Result<Measured> {
@@ -104,7 +106,7 @@ fn steady_megabytes(id: u32) -> Result<f64> {
     let mut last = (resident(id)?, Instant::now());
     waiting::until("a steady figure", LIMIT, || {
         let now = resident(id)?;
-        if now != last.0 {
+        if now.abs_diff(last.0) > JITTER {
             last = (now, Instant::now());
         }
         Ok((last.1.elapsed() >= STEADY).then_some(now))

@@ -17,8 +17,8 @@ use crate::waiting;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Ten stores, small and each of another kind or place.
-const STORES: [&str; 10] = [
+/// Ten stores in eleven small places, each of another kind.
+const STORES: [&str; 11] = [
     ".config/chromium/Default/Cookies",
     ".config/chromium/Default/Local Storage/leveldb/000003.log",
     ".config/chromium/Default/Session Storage/000003.log",
@@ -27,6 +27,7 @@ const STORES: [&str; 10] = [
     ".config/mozilla/firefox/rig.alice/cookies.sqlite",
     ".config/mozilla/firefox/rig.alice/sessionstore-backups/recovery.jsonlz4",
     ".config/mozilla/firefox/rig.alice/storage/default/http+++x/ls/data.sqlite",
+    ".config/chromium/Default/Service Worker/Database/000003.log",
     ".aws/sso/cache/x.json",
     ".claude/.credentials.json",
 ];
@@ -104,8 +105,9 @@ fn refill(alice: &Person) -> Result<()> {
 
 /// A new session, or the device would be no target.
 fn begin_session(house: &House, admin: &Admin) -> Result<()> {
-    crate::process::output(&mut house.typed_by(&house.alice, &["status", "--json"]))?;
     waiting::until("the session's registration", LIMIT, || {
+        // Who started in the very tick of the last close counts as from before it.
+        crate::process::output(&mut house.typed_by(&house.alice, &["status", "--json"]))?;
         let sessions = admin.sessions(SUBJECT)?.sessions;
         Ok(sessions.iter().any(|session| session.revoked_by.is_none()).then_some(()))
     })
