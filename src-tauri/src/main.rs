@@ -56,8 +56,8 @@ impl From<Screen> for view::Start {
 }
 
 fn main() -> ExitCode {
-    prefer_plain_rendering();
     let args = Args::parse();
+    prefer_plain_rendering(args.command.as_ref());
     if !has_desktop() {
         eprintln!(
             "exeunt-tray: no desktop: neither DISPLAY nor WAYLAND_DISPLAY is set. \
@@ -83,14 +83,25 @@ fn context() -> tauri::Context {
     tauri::generate_context!()
 }
 
-/// Without a GPU the DMABUF renderer costs 50 MB and, under some X servers, the picture.
-fn prefer_plain_rendering() {
-    const NAME: &str = "WEBKIT_DISABLE_DMABUF_RENDERER";
-    if std::env::var_os(NAME).is_none() {
+/// What GTK and WebKit read from the environment, unless somebody chose already. Without a GPU the
+/// DMABUF renderer costs 50 MB and, under some X servers, the picture. An icon without a window
+/// needs no GL, and a software GL brings 50 MB of compiler along.
+fn prefer_plain_rendering(command: Option<&Command>) {
+    set_unless_chosen("WEBKIT_DISABLE_DMABUF_RENDERER", "1");
+    if command.is_none() {
+        set_unless_chosen(NO_GL, "disable");
+    }
+}
+
+/// The variable by which GTK is kept from GL; a window's process does without it.
+const NO_GL: &str = "GDK_GL";
+
+fn set_unless_chosen(name: &str, value: &str) {
+    if std::env::var_os(name).is_none() {
         // SAFETY: main has started no thread yet, so nothing reads the environment meanwhile.
         #[expect(unsafe_code, reason = "GTK and WebKit read this from the environment only")]
         unsafe {
-            std::env::set_var(NAME, "1");
+            std::env::set_var(name, value);
         }
     }
 }

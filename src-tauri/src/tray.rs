@@ -238,6 +238,7 @@ impl Window {
 fn spawn(screen: &str) -> anyhow::Result<Child> {
     let program = std::env::current_exe().context("this program's own file")?;
     Command::new(program)
+        .env_remove(crate::NO_GL)
         .args(["window", "--listen", "--screen", screen])
         .stdin(Stdio::piped())
         .spawn()
