@@ -235,6 +235,12 @@ fn an_account_that_swaps_directories_for_links_meanwhile_leads_nowhere() {
         });
         let _stop = Stop(&done);
         let files = home.files();
+        // On a busy machine the other thread may not have run yet: without it this is no race.
+        std::fs::create_dir_all(home.path("s/a/b")).unwrap();
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        while swaps.load(Ordering::Relaxed) == 0 && std::time::Instant::now() < until {
+            std::thread::yield_now();
+        }
         let mut gone = 0;
         for round in 0..150 {
             // Both may fail while the link stands there.
