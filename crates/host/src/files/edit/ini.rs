@@ -69,8 +69,7 @@ mod tests {
 
     #[test]
     fn matches_keys_with_colons_and_slashes_by_glob_and_keeps_comments() {
-        let text =
-            b"//registry.example/:_authToken=abc\n#x:_authToken=kept\nregistry=https://r/\n";
+        let text = b"//registry.example/:_authToken=abc\n#x:_authToken=kept\nregistry=https://r/\n";
         let cut = cut(text, None, &keys(&["*:_authToken"])).unwrap();
         assert_eq!(cut.matches, 1);
         assert_eq!(cut.rest, b"#x:_authToken=kept\nregistry=https://r/\n");
