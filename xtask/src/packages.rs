@@ -15,7 +15,7 @@ const BUILD: [&str; 3] = ["build-essential", "pkg-config", "libwebkit2gtk-4.1-de
 /// What the window pages' own tests need.
 const PAGES: [&str; 2] = ["chromium", "fonts-dejavu-core"];
 /// What real browsers, keyrings, desktops and locks need.
-const RIGS: [&str; 21] = [
+const RIGS: [&str; 22] = [
     "chromium",
     "dbus-bin",
     "dbus-daemon",
@@ -25,6 +25,7 @@ const RIGS: [&str; 21] = [
     "gpg",
     "gpg-agent",
     "i3lock",
+    "keyutils",
     "libsecret-tools",
     "nginx",
     "openbox",
