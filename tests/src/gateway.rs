@@ -57,7 +57,7 @@ impl LoneHub {
         command.arg(data.path().join("hub"));
         let mut hub = Started::start("exeunt-hub", &mut command, &data.path().join("hub.log"))?;
         listening("the hub", &mut hub, port)?;
-        let (url, http) = (format!("http://127.0.0.1:{port}"), Client::new());
+        let (url, http) = (format!("http://127.0.0.1:{port}"), crate::http::client(LIMIT)?);
         // It listens before it has written its first token, and answers after.
         http.get(format!("{url}/healthz")).send()?.error_for_status()?;
         let admin = std::fs::read_to_string(data.path().join("hub/admin-token"))?;

@@ -9,6 +9,7 @@ pub mod container;
 pub mod desktop;
 pub mod gateway;
 pub mod house;
+pub mod http;
 pub mod keyring;
 pub mod people;
 pub mod planted;

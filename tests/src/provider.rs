@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use reqwest::blocking::{Client, Response};
@@ -50,7 +51,7 @@ impl Provider {
             issuer: text(&said, "issuer")?,
             client_id: text(&said, "client_id")?,
             client_secret: text(&said, "client_secret")?,
-            http: Client::new(),
+            http: crate::http::client(Duration::from_secs(30))?,
             _op: op,
             _log: log,
         })

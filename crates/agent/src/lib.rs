@@ -33,6 +33,8 @@ pub struct Settings {
     pub warden_socket: PathBuf,
     /// The agent's own.
     pub agent_socket: PathBuf,
+    /// Whose certificates the hub may show.
+    pub trust: exeunt_signal::Trust,
 }
 
 /// Runs the agent until `stop` ends.
@@ -45,7 +47,7 @@ pub async fn serve(settings: &Settings, stop: impl Future<Output = ()>) -> Resul
     let key = state.transport_key()?;
     let listener = local::listen(&settings.agent_socket)?;
     state::publish_key(&settings.runtime_dir, &key)?;
-    let http = exeunt_signal::http::client()?;
+    let http = exeunt_signal::http::client(&settings.trust)?;
     let context = Arc::new(Context::new(http, key, state)?);
     let line = |name| {
         WardenLine::start(&settings.warden_socket, name).context("starting a line to the warden")

@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use exeunt_agent::Settings;
 use exeunt_ipc::Sockets;
 use exeunt_ipc::connect::INSTALLED_DIR;
+use exeunt_signal::Trust;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -60,6 +61,10 @@ struct Serve {
     /// The agent's own socket [default: agent.sock in the runtime directory].
     #[arg(long)]
     agent_socket: Option<PathBuf>,
+    /// A PEM file of the authorities that may vouch for the hub, and no others [default: those
+    /// that this system knows].
+    #[arg(long, value_name = "FILE", env = "EXEUNT_HUB_CA")]
+    ca: Option<PathBuf>,
 }
 
 fn main() -> Result<()> {
@@ -100,6 +105,7 @@ impl Serve {
             state_dir,
             warden_socket: self.warden_socket.unwrap_or(sockets.warden),
             agent_socket: self.agent_socket.unwrap_or(sockets.agent),
+            trust: Trust::of(self.ca),
         })
     }
 }

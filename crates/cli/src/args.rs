@@ -31,6 +31,7 @@ Exit codes:
 Environment:
   EXEUNT_RUNTIME_DIR   where warden.sock and agent.sock are
   EXEUNT_HUB           the hub for `exeunt admin`
+  EXEUNT_HUB_CA        a PEM file of the authorities that may vouch for it
   EXEUNT_ADMIN_TOKEN   the operator's token for `exeunt admin`";
 
 /// What was typed.

@@ -9,7 +9,7 @@ use exeunt_check::wire::SessionRequest;
 use exeunt_check::{Refusal, RevocationState, SessionKey, SubjectHash};
 use exeunt_domain::session::SessionHash;
 use exeunt_domain::{SessionId, Subject};
-use exeunt_signal::HubUrl;
+use exeunt_signal::{HubUrl, Trust};
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -37,12 +37,19 @@ pub struct Options {
     /// Names this process, where a service runs several under one client id. A sign-out counts as
     /// verified for the service only when each of them holds it.
     pub instance: String,
+    /// Whose certificates the hub may show.
+    pub trust: Trust,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let instance = std::process::id().to_string();
-        Self { max_stale: Duration::from_secs(60), mode: Mode::Strict, instance }
+        Self {
+            max_stale: Duration::from_secs(60),
+            mode: Mode::Strict,
+            instance,
+            trust: Trust::Platform,
+        }
     }
 }
 
@@ -166,7 +173,7 @@ impl Guard {
         if options.max_stale < MIN_STALE {
             return Err(InvalidOptions(options.max_stale).into());
         }
-        let hub = Hub::new(HubUrl::parse(hub_url)?, client_id, client_secret)?;
+        let hub = Hub::new(HubUrl::parse(hub_url)?, client_id, client_secret, &options.trust)?;
         let snapshot = hub.snapshot().await?;
         let known = Arc::new(Known::new(snapshot.state()?));
         let feed = Feed::new(hub.clone(), Arc::clone(&known), &options);

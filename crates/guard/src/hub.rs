@@ -10,7 +10,7 @@ use exeunt_check::wire::{
     SnapshotResponse, TOKEN,
 };
 use exeunt_domain::SessionId;
-use exeunt_signal::{HubUrl, InvalidHubUrl};
+use exeunt_signal::{HubUrl, InvalidHubUrl, Trust, TrustError};
 use reqwest::{RequestBuilder, Response, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -29,6 +29,9 @@ pub enum ConnectError {
     /// The address is no hub's.
     #[error(transparent)]
     Address(#[from] InvalidHubUrl),
+    /// The authorities that are to vouch for the hub cannot be read.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// The hub did not answer as it should.
     #[error(transparent)]
     Hub(#[from] HubError),
@@ -41,7 +44,7 @@ pub enum ConnectError {
 #[derive(Debug, thiserror::Error)]
 pub enum HubError {
     /// It cannot be reached, or the connection broke.
-    #[error("the hub cannot be reached: {0}")]
+    #[error("the hub cannot be reached: {}", exeunt_signal::http::root_cause(.0))]
     Unreachable(#[source] reqwest::Error),
     /// It does not know these credentials.
     #[error("the hub does not accept this service's credentials")]
@@ -96,13 +99,13 @@ impl std::fmt::Debug for Hub {
 }
 
 impl Hub {
-    pub(crate) fn new(url: HubUrl, client_id: &str, client_secret: &str) -> Result<Self, HubError> {
-        let http = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .connect_timeout(ANSWER_WITHIN)
-            .build()
-            .map_err(HubError::Unreachable)?;
+    pub(crate) fn new(
+        url: HubUrl,
+        client_id: &str,
+        client_secret: &str,
+        trust: &Trust,
+    ) -> Result<Self, ConnectError> {
+        let http = exeunt_signal::http::client(trust)?;
         let (client_id, client_secret) = (client_id.into(), client_secret.into());
         Ok(Self { http, url, client_id, client_secret, token: Arc::default() })
     }
@@ -240,7 +243,7 @@ mod tests {
     #[test]
     fn never_shows_the_secret_in_debug_output() {
         let url = HubUrl::parse("http://127.0.0.1:1").unwrap();
-        let hub = Hub::new(url, "id", "hunter2").unwrap();
+        let hub = Hub::new(url, "id", "hunter2", &Trust::Platform).unwrap();
         assert!(!format!("{hub:?}").contains("hunter2"));
     }
 }

@@ -1,7 +1,7 @@
 //! Settings, and the data directory: its lock, its keys, its issuer name.
 //!
-//! It refuses any address but loopback, a directory that another hub serves, and a key that
-//! others may read.
+//! It refuses an address that other machines reach without TLS, a directory that another hub
+//! serves, and a key that others may read.
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
@@ -10,7 +10,10 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use exeunt_signal::{HubUrl, InvalidHubUrl};
 use exeunt_ssf::{KeyError, SigningKey};
+
+use crate::tls::Files;
 
 /// How long another holder of the data directory is waited for.
 const LOCKED_WITHIN: Duration = Duration::from_secs(2);
@@ -22,13 +25,17 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 pub struct Config {
     /// Where everything durable lives.
     pub data: PathBuf,
-    /// Where to listen; loopback only.
+    /// Where to listen.
     pub listen: SocketAddr,
+    /// The certificate to show; obligatory for every address but loopback.
+    pub tls: Option<Files>,
+    /// A PEM file of authorities that are believed of other parties beside the system's.
+    pub ca: Option<PathBuf>,
     /// The base URL that devices are told; the listening address when absent.
     pub public_url: Option<String>,
     /// The issuer name of this hub's SETs. Fixed at first start; the base URL when absent.
     pub issuer: Option<String>,
-    /// Hosts beyond loopback that pushes go to and keys come from.
+    /// Hosts in private networks that this hub may call.
     pub stream_hosts: std::collections::BTreeSet<String>,
     /// Figures.
     pub limits: Limits,
@@ -41,6 +48,8 @@ impl Config {
         Self {
             data: data.into(),
             listen: SocketAddr::from(([127, 0, 0, 1], 7443)),
+            tls: None,
+            ca: None,
             public_url: None,
             issuer: None,
             stream_hosts: std::collections::BTreeSet::new(),
@@ -111,10 +120,19 @@ impl Default for Limits {
 pub enum DataError {
     /// The address is reachable from other machines.
     #[error(
-        "{0} is not a loopback address: this hub has no TLS yet, and tokens must not cross a \
-         network in the clear; listen on 127.0.0.1 or [::1]"
+        "{0} is reached from other machines, and tokens must not cross a network in the clear: \
+         give --tls-cert and --tls-key (PEM files), or listen on 127.0.0.1 or [::1]"
     )]
-    NotLoopback(SocketAddr),
+    NoTls(SocketAddr),
+    /// Nobody can be told where the hub is.
+    #[error(
+        "{0} stands for every address of this machine: say with --public-url which name the \
+         certificate vouches for, such as https://hub.example:7443"
+    )]
+    NoName(SocketAddr),
+    /// Devices would refuse the base URL that they are told.
+    #[error("--public-url: {0}")]
+    PublicUrl(#[from] InvalidHubUrl),
     /// Another process holds the directory.
     #[error("another exeunt-hub serves {0}: one process per data directory")]
     Locked(PathBuf),
@@ -285,12 +303,20 @@ pub const KEY_FILE: &str = "hub-key";
 /// The bootstrap token's file name.
 pub const ADMIN_TOKEN_FILE: &str = "admin-token";
 
-/// Refuses an address that other machines reach.
+/// Refuses an address that other machines reach without TLS, or under no name.
 ///
 /// # Errors
-/// [`DataError::NotLoopback`].
-pub fn loopback_only(listen: SocketAddr) -> Result<(), DataError> {
-    if listen.ip().is_loopback() { Ok(()) } else { Err(DataError::NotLoopback(listen)) }
+/// [`DataError::NoTls`], [`DataError::NoName`], [`DataError::PublicUrl`].
+pub fn judge_address(config: &Config) -> Result<(), DataError> {
+    let listen = config.listen;
+    if config.tls.is_none() && !listen.ip().is_loopback() {
+        return Err(DataError::NoTls(listen));
+    }
+    match &config.public_url {
+        Some(url) => HubUrl::parse(url).map(drop).map_err(DataError::PublicUrl),
+        None if listen.ip().is_unspecified() => Err(DataError::NoName(listen)),
+        None => Ok(()),
+    }
 }
 
 fn read_secret(path: &Path) -> Result<Option<String>, DataError> {
@@ -327,14 +353,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refuses_addresses_that_other_machines_reach() {
+    fn refuses_addresses_that_other_machines_reach_unless_there_is_tls_and_a_name() {
+        let at = |address: &str| Config { listen: address.parse().unwrap(), ..Config::new("x") };
+        let files = Files { cert: "cert.pem".into(), key: "key.pem".into() };
+        let url = Some("https://hub.example".to_owned());
         for address in ["0.0.0.0:7443", "10.0.0.1:7443", "[::]:7443"] {
-            let refused = loopback_only(address.parse().unwrap()).unwrap_err();
-            assert!(refused.to_string().contains("no TLS yet"), "{refused}");
+            let refused = judge_address(&at(address)).unwrap_err();
+            assert!(refused.to_string().contains("--tls-cert"), "{refused}");
+            let named = Config { public_url: url.clone(), ..at(address) };
+            assert!(judge_address(&Config { tls: Some(files.clone()), ..named }).is_ok());
         }
         for address in ["127.0.0.1:0", "127.9.9.9:1", "[::1]:7443"] {
-            assert!(loopback_only(address.parse().unwrap()).is_ok());
+            assert!(judge_address(&at(address)).is_ok());
         }
+        let nameless = Config { tls: Some(files), ..at("0.0.0.0:7443") };
+        assert!(matches!(judge_address(&nameless), Err(DataError::NoName(_))));
+        let clear = Config { public_url: Some("http://hub.example".into()), ..at("127.0.0.1:1") };
+        assert!(matches!(judge_address(&clear), Err(DataError::PublicUrl(_))));
     }
 
     #[test]

@@ -24,7 +24,7 @@ use crate::store::{Refused, StoreError};
 use crate::{Hub, admin, audit_api, check_api, enrol, oauth, receipts, receiver, registry};
 use crate::{connectors, forward_auth, introspect, revoke, ssf, transmitter};
 
-pub use serve::serve;
+pub use serve::{Shown, serve};
 
 /// Every route of the hub.
 pub fn router(hub: Arc<Hub>) -> Router {

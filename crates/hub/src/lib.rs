@@ -22,6 +22,7 @@ pub mod sequencer;
 pub mod ssf;
 mod start;
 pub mod store;
+pub mod tls;
 pub mod transmitter;
 pub mod views;
 

@@ -13,6 +13,7 @@ use exeunt_hub::audit::{head, judge};
 use exeunt_hub::config::KEY_FILE;
 use exeunt_hub::store::View as _;
 use exeunt_hub::store::sqlite::{FILE, SqliteView};
+use exeunt_hub::tls::Files;
 use exeunt_hub::{Config, start};
 use exeunt_ssf::{Jwks, SigningKey};
 use tokio::signal::unix::{SignalKind, signal};
@@ -26,6 +27,8 @@ use tracing_subscriber::EnvFilter;
     about,
     after_help = "Examples:
   exeunt-hub serve --data /var/lib/exeunt-hub
+  exeunt-hub serve --listen 0.0.0.0:7443 --public-url https://hub.example:7443 \\
+    --tls-cert /etc/exeunt/hub.pem --tls-key /etc/exeunt/hub.key --data /var/lib/exeunt-hub
   exeunt-hub audit verify --data /var/lib/exeunt-hub --json"
 )]
 struct Args {
@@ -52,18 +55,30 @@ enum Command {
         /// Where everything durable lives; made at first start. One process per directory.
         #[arg(long, env = "EXEUNT_HUB_DATA")]
         data: PathBuf,
-        /// Where to listen. Loopback only: there is no TLS yet.
+        /// Where to listen. Any address but loopback needs --tls-cert and --tls-key.
         #[arg(long, env = "EXEUNT_HUB_LISTEN", default_value = "127.0.0.1:7443")]
         listen: SocketAddr,
+        /// The certificate to show, PEM, followed by those that lead to its authority. Read again
+        /// when the file changes, and at SIGHUP.
+        #[arg(long, value_name = "FILE", env = "EXEUNT_HUB_TLS_CERT", requires = "tls_key")]
+        tls_cert: Option<PathBuf>,
+        /// The certificate's private key, PEM.
+        #[arg(long, value_name = "FILE", env = "EXEUNT_HUB_TLS_KEY", requires = "tls_cert")]
+        tls_key: Option<PathBuf>,
+        /// A PEM file of authorities that are believed of identity providers and stream receivers,
+        /// beside those that this system knows.
+        #[arg(long, value_name = "FILE", env = "EXEUNT_HUB_CA")]
+        ca: Option<PathBuf>,
         /// The base URL that devices are told, when it is not the listening address.
         #[arg(long, env = "EXEUNT_HUB_URL")]
         public_url: Option<String>,
         /// The issuer name of this hub's SETs, fixed at first start.
         #[arg(long)]
         issuer: Option<String>,
-        /// A host beyond loopback that pushes may go to and transmitters' keys come from; may be
-        /// given several times. Without TLS, only name hosts on a network that you trust.
-        #[arg(long)]
+        /// A host in a private network that this hub may call: for pushes, for transmitters' keys
+        /// and for identity providers; may be given several times. Public hosts are called by
+        /// https without being named; a named one by plain http, too.
+        #[arg(long, alias = "allow-host")]
         stream_host: Vec<String>,
         /// How many orders an hour a device will take on this hub's word alone, told at enrolment.
         #[arg(long, default_value_t = 6)]
@@ -102,13 +117,17 @@ fn main() -> ExitCode {
         Command::Serve {
             data,
             listen,
+            tls_cert,
+            tls_key,
+            ca,
             public_url,
             issuer,
             stream_host,
             orders_per_hour,
             requests_per_hour,
         } => {
-            let mut config = Config { listen, public_url, issuer, ..Config::new(data) };
+            let mut config = Config { listen, ca, public_url, issuer, ..Config::new(data) };
+            config.tls = tls_cert.zip(tls_key).map(|(cert, key)| Files { cert, key });
             config.stream_hosts =
                 stream_host.iter().map(|host| host.to_ascii_lowercase()).collect();
             config.limits.orders_per_hour = orders_per_hour;
@@ -128,14 +147,18 @@ fn serve(config: Config) -> anyhow::Result<ExitCode> {
     runtime.block_on(async {
         let (mut term, mut int) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let mut hup = signal(SignalKind::hangup())?;
         let running = start(config).await?;
-        tracing::info!(address = %running.addr, issuer = %running.issuer, "serving");
+        tracing::info!(address = %running.addr, url = running.url, issuer = %running.issuer, "serving");
         if let Some(path) = &running.admin_token {
             tracing::info!("the first operator's token is in {}", path.display());
         }
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = int.recv() => {}
+        loop {
+            tokio::select! {
+                _ = term.recv() => break,
+                _ = int.recv() => break,
+                _ = hup.recv() => running.reload(),
+            }
         }
         tracing::info!("stopping");
         running.stop().await;

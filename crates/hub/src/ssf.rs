@@ -9,8 +9,7 @@ pub mod signals;
 pub mod streams;
 pub mod transmitters;
 
-use std::collections::{BTreeSet, HashMap};
-use std::net::SocketAddr;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -60,10 +59,9 @@ pub struct Ssf {
 }
 
 impl Ssf {
-    /// Nothing yet, for a hub that listens on `own` and may reach `hosts` beyond loopback.
+    /// Nothing yet, for a hub that may call within `reach`.
     #[must_use]
-    pub fn new(own: SocketAddr, hosts: BTreeSet<String>) -> Self {
-        let reach = outbound::Reach::new(own, hosts);
+    pub fn new(reach: outbound::Reach) -> Self {
         Self { signer: OnceCell::new(), reach, keys: Mutex::default() }
     }
 }

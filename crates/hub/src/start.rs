@@ -8,18 +8,20 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use exeunt_domain::DeviceId;
+use exeunt_signal::tls::client_config;
+use exeunt_signal::{Trust, TrustError};
 use exeunt_ssf::{Jwks, SigningKey};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use crate::audit::head::{self, HeadError, HeadFile};
-use crate::config::{ADMIN_TOKEN_FILE, Config, DataDir, DataError, loopback_only};
+use crate::config::{ADMIN_TOKEN_FILE, Config, DataDir, DataError, judge_address};
 use crate::publish::Shared;
 use crate::sequencer::{Minter, Sequencer, Unavailable, now};
 use crate::store::sqlite::{self, SqliteStore, SqliteView};
 use crate::store::{Command, Head, Operator, Store as _, StoreError, View as _};
-use crate::{Hub, check_api, connectors, http, oauth, ssf, transmitter, views};
+use crate::{Hub, check_api, connectors, http, oauth, ssf, tls, transmitter, views};
 
 /// The hub did not start.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +29,12 @@ pub enum StartError {
     /// The data directory or the address.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// The hub's own certificate.
+    #[error(transparent)]
+    Tls(#[from] tls::TlsError),
+    /// The authorities that are believed of other parties.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// The record.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -81,6 +89,7 @@ pub struct Running {
     pub issuer: String,
     /// Where the bootstrap token lies, when this was the first start.
     pub admin_token: Option<PathBuf>,
+    reload: Arc<Notify>,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
     writer: Option<JoinHandle<()>>,
@@ -88,6 +97,11 @@ pub struct Running {
 }
 
 impl Running {
+    /// Has the certificate read again. When it cannot be used, the old one stays.
+    pub fn reload(&self) {
+        self.reload.notify_one();
+    }
+
     /// Answers parked polls empty, finishes what is being answered, writes what waits, signs the
     /// last audit head, and lets go of the data directory.
     pub async fn stop(mut self) {
@@ -112,7 +126,10 @@ impl Running {
 /// # Errors
 /// [`StartError`].
 pub async fn start(config: Config) -> Result<Running, StartError> {
-    loopback_only(config.listen)?;
+    judge_address(&config)?;
+    let certificate = config.tls.clone().map(tls::Certificate::open).transpose()?;
+    let trust = config.ca.clone().map_or(Trust::Platform, Trust::Also);
+    let outbound = Arc::new(client_config(&trust)?);
     let data = DataDir::hold(&config.data)?;
     let key = data.signing_key()?;
     let keys = Jwks::of(key.jwk());
@@ -124,7 +141,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         .await
         .map_err(|source| StartError::Listen { address, source })?;
     let addr = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
-    let url = config.public_url.unwrap_or_else(|| format!("http://{addr}"));
+    let scheme = if certificate.is_some() { "https" } else { "http" };
+    let url = config.public_url.unwrap_or_else(|| format!("{scheme}://{addr}"));
     let issuer = data.issuer(config.issuer.as_deref(), &url)?;
 
     let shared = Arc::new(Shared::new(store.view()?.load()?));
@@ -150,7 +168,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         tokens: oauth::Tokens::default(),
         guards: check_api::Guards::default(),
         connectors,
-        ssf: ssf::Ssf::new(addr, config.stream_hosts),
+        ssf: ssf::Ssf::new(ssf::outbound::Reach::new(addr, config.stream_hosts, outbound)),
         stopping: stopping.clone(),
     });
     ssf::take_stored_signer(&hub).map_err(|_| StartError::System("key for streams"))?;
@@ -160,9 +178,14 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     tasks.spawn(keep_house(Arc::clone(&hub)));
     tasks.spawn(connectors::run(Arc::clone(&hub)));
     tasks.spawn(ssf::push::run(Arc::clone(&hub)));
-    tasks.spawn(http::serve(listener, http::router(hub), limits, stopping));
+    let shown = certificate.as_ref().map(tls::Certificate::shown);
+    let reload = Arc::new(Notify::new());
+    if let Some(certificate) = certificate {
+        tasks.spawn(certificate.keep(Arc::clone(&reload), stopping.clone()));
+    }
+    tasks.spawn(http::serve(listener, http::router(hub), limits, shown, stopping));
     let writer = Some(writer);
-    Ok(Running { addr, url, issuer, admin_token, stop, tasks, writer, heads })
+    Ok(Running { addr, url, issuer, admin_token, reload, stop, tasks, writer, heads })
 }
 
 fn refuse_rollback(stored: Head, signed: Option<Head>) -> Result<(), StartError> {

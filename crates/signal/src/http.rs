@@ -12,6 +12,7 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{RequestBuilder, Response, StatusCode};
 
 use crate::oauth::ClientCredentials;
+use crate::tls::{Trust, TrustError};
 use crate::transport::{Transport, TransportError};
 use crate::url::HubUrl;
 
@@ -43,18 +44,26 @@ pub enum PushError {
     Transport(#[from] TransportError),
 }
 
-/// An HTTP client for hubs: no redirects, no proxies (hubs are on loopback), bounded waits.
+/// An HTTP client for hubs: no redirects, no proxies, bounded waits, and TLS by `trust`.
 ///
 /// # Errors
-/// [`TransportError::Malformed`] when the platform gives no HTTP client.
-pub fn client() -> Result<reqwest::Client, TransportError> {
-    reqwest::Client::builder()
+/// [`TrustError`] when the authorities cannot be read, or the platform gives no HTTP client.
+pub fn client(trust: &Trust) -> Result<reqwest::Client, TrustError> {
+    let built = builder(trust)?.tcp_keepalive(Duration::from_secs(30)).build();
+    built.map_err(|error| TrustError::Tls(error.to_string()))
+}
+
+/// What every HTTP client of this project begins with: no redirects, no proxies, a bounded wait
+/// for the connection, and TLS by `trust`.
+///
+/// # Errors
+/// [`TrustError`].
+pub fn builder(trust: &Trust) -> Result<reqwest::ClientBuilder, TrustError> {
+    Ok(reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
         .connect_timeout(CONNECT_WITHIN)
-        .tcp_keepalive(Duration::from_secs(30))
-        .build()
-        .map_err(|error| TransportError::Malformed(error.to_string()))
+        .tls_backend_preconfigured(crate::tls::client_config(trust)?))
 }
 
 impl HubClient {
@@ -266,7 +275,9 @@ fn broken(error: &reqwest::Error) -> TransportError {
     }
 }
 
-fn root_cause(error: &reqwest::Error) -> String {
+/// What lies at the bottom of a failure, such as the fault of a certificate.
+#[must_use]
+pub fn root_cause(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;

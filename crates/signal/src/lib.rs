@@ -8,6 +8,7 @@ pub mod backoff;
 pub mod http;
 pub mod oauth;
 pub mod receiver;
+pub mod tls;
 pub mod transport;
 pub mod url;
 
@@ -15,5 +16,6 @@ pub use backoff::Backoff;
 pub use http::{HttpTransport, HubClient, PushError};
 pub use oauth::ClientCredentials;
 pub use receiver::{Link, Receiver, ReceiverSettings};
+pub use tls::{Trust, TrustError};
 pub use transport::{Transport, TransportError};
 pub use url::{HubUrl, InvalidHubUrl};

@@ -1,6 +1,6 @@
 //! The address of a hub, checked before anything secret is sent to it.
 //!
-//! It refuses plain HTTP to any host but this one, and HTTPS for as long as there is no TLS.
+//! It refuses plain HTTP to any host but this one.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -15,14 +15,13 @@ pub struct HubUrl(String);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidHubUrl {
     /// It is no absolute URL with a host, or carries a query, a fragment or credentials.
-    #[error("{0:?} is no hub address: write it as http://127.0.0.1:7443")]
+    #[error("{0:?} is no hub address: write it as https://hub.example:7443")]
     Malformed(String),
     /// Plain HTTP would show tokens to the network.
-    #[error("{0:?} is not this machine: hubs are reached on loopback only until TLS is there")]
+    #[error(
+        "{0:?} is another machine, and tokens must not cross a network in the clear: use https"
+    )]
     NotLoopback(String),
-    /// HTTPS is not there yet.
-    #[error("{0:?} asks for TLS, which is not there yet: hubs are reached on loopback only")]
-    NoTls(String),
 }
 
 impl HubUrl {
@@ -42,9 +41,8 @@ impl HubUrl {
             return Err(malformed());
         }
         match url.scheme() {
-            "http" if is_loopback(host) => Ok(Self(url.as_str().trim_end_matches('/').to_owned())),
-            "http" => Err(InvalidHubUrl::NotLoopback(text.to_owned())),
-            "https" => Err(InvalidHubUrl::NoTls(text.to_owned())),
+            "http" if !is_loopback(host) => Err(InvalidHubUrl::NotLoopback(text.to_owned())),
+            "http" | "https" => Ok(Self(url.as_str().trim_end_matches('/').to_owned())),
             _ => Err(malformed()),
         }
     }
@@ -91,7 +89,7 @@ mod tests {
         for text in ["http://hub.example", "http://10.0.0.1", "http://127.0.0.1.evil.example"] {
             assert!(matches!(HubUrl::parse(text), Err(InvalidHubUrl::NotLoopback(_))), "{text}");
         }
-        assert!(matches!(HubUrl::parse("https://hub.example"), Err(InvalidHubUrl::NoTls(_))));
+        assert_eq!(HubUrl::parse("https://hub.example/").unwrap().as_str(), "https://hub.example");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use exeunt_domain::{Jti, Timestamp};
 use exeunt_signal::http::{HttpTransport, client, exchange_set};
 use exeunt_signal::{
     ClientCredentials, HubClient, HubUrl, PushError, Receiver, ReceiverSettings, Transport as _,
-    TransportError,
+    TransportError, Trust,
 };
 use exeunt_ssf::{Jwks, PollRequest, PollResponse, SigningKey};
 use serde_json::{Value, json};
@@ -67,7 +67,7 @@ async fn rig() -> Rig {
     let url = HubUrl::parse(&url).unwrap();
     let credentials =
         ClientCredentials::new(url.at("/oauth/token"), "occ-07".into(), "ssf.read".into(), key);
-    let client = HubClient::new(client().unwrap(), url, Arc::new(credentials));
+    let client = HubClient::new(client(&Trust::Platform).unwrap(), url, Arc::new(credentials));
     Rig { hub, client, polls, send }
 }
 
@@ -183,7 +183,11 @@ async fn a_client_that_the_hub_does_not_know_is_told_so() {
         "ssf.read".into(),
         SigningKey::generate().unwrap(),
     );
-    let client = HubClient::new(client().unwrap(), rig.client.hub().clone(), Arc::new(stranger));
+    let client = HubClient::new(
+        client(&Trust::Platform).unwrap(),
+        rig.client.hub().clone(),
+        Arc::new(stranger),
+    );
     let error = client.push("x").await.unwrap_err();
     assert!(matches!(error, PushError::Transport(TransportError::Unauthorized(_))), "{error:?}");
     assert!(rig.hub.pushed.lock().unwrap().is_empty());
@@ -202,7 +206,7 @@ async fn a_refused_push_is_final_and_names_the_code() {
 async fn an_enrolment_brings_back_the_reply_or_the_named_refusal() {
     let rig = rig().await;
     let url = rig.client.hub().at("/v1/enroll");
-    let http = client().unwrap();
+    let http = client(&Trust::Platform).unwrap();
     assert_eq!(exchange_set(&http, &url, "fresh").await.unwrap(), "reply");
     let PushError::Refused(error) = exchange_set(&http, &url, "used").await.unwrap_err() else {
         panic!("not refused")
@@ -231,7 +235,7 @@ async fn tells_a_hub_that_is_not_there_from_one_that_hung_up() {
         let url = HubUrl::parse(&url).unwrap();
         let credentials =
             ClientCredentials::new(url.at("/oauth/token"), "d".into(), String::new(), key);
-        let client = HubClient::new(client().unwrap(), url, Arc::new(credentials));
+        let client = HubClient::new(client(&Trust::Platform).unwrap(), url, Arc::new(credentials));
         HttpTransport::new(client, "/ssf/poll").poll(&PollRequest::default()).await.unwrap_err()
     };
     assert!(matches!(poll(nobody).await, TransportError::Unreachable(_)));

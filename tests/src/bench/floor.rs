@@ -40,7 +40,7 @@ impl Floor {
                 axum::serve(listener, routes).await.context("the floor's server")
             })
         })?;
-        let client = Client::builder().timeout(Duration::from_secs(10)).build()?;
+        let client = crate::http::client(Duration::from_secs(10))?;
         let body = serde_json::json!({ "subject": "alice", "reason": "floor" }).to_string();
         Ok(Self { client, address, body })
     }

@@ -30,7 +30,7 @@ impl Admin {
     /// # Errors
     /// No client could be made.
     pub fn new(url: &str, token: &str) -> Result<Self> {
-        let client = Client::builder().timeout(Duration::from_secs(60)).build()?;
+        let client = crate::http::client(Duration::from_secs(60))?;
         Ok(Self { client, url: url.to_owned(), token: token.to_owned() })
     }
 

@@ -40,7 +40,7 @@ impl Thief {
     /// # Errors
     /// No client or no thread could be made.
     pub fn begin(address: String, cookie: String) -> Result<Self> {
-        let client = Client::builder().timeout(Duration::from_secs(10)).build()?;
+        let client = crate::http::client(Duration::from_secs(10))?;
         let stop = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&stop);
         let thread = std::thread::Builder::new().name("thief".into()).spawn(move || {

@@ -45,6 +45,7 @@ impl Stage {
             state_dir: dir.path().join("agent"),
             warden_socket: dir.path().join("warden.sock"),
             agent_socket: dir.path().join("agent.sock"),
+            trust: exeunt_signal::Trust::Platform,
         };
         let state = StateDir::open(&settings.state_dir).unwrap();
         if let Some(hub) = enrolled_with {

@@ -26,6 +26,9 @@ struct Stored {
     hub: String,
     /// None: it is in the keyring.
     token: Option<String>,
+    /// A PEM file of the authorities that may vouch for the hub.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ca: Option<PathBuf>,
 }
 
 /// Where a token went.
@@ -47,20 +50,23 @@ impl Kept {
     }
 }
 
-/// The hub and token to use: `EXEUNT_HUB` and `EXEUNT_ADMIN_TOKEN`, else what `login` stored.
+/// The hub and token to use: `EXEUNT_HUB`, `EXEUNT_HUB_CA` and `EXEUNT_ADMIN_TOKEN`, else what
+/// `login` stored.
 pub(crate) fn load() -> Result<Hub, Fault> {
     let env = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let (hub, token) = (env("EXEUNT_HUB"), env("EXEUNT_ADMIN_TOKEN"));
+    let ca = env("EXEUNT_HUB_CA").map(PathBuf::from);
     if let (Some(hub), Some(token)) = (&hub, &token) {
-        return Hub::new(HubAddress::parse(hub)?, token.trim().to_owned());
+        return Hub::new(HubAddress::parse(hub, ca)?, token.trim().to_owned());
     }
     let stored = read(&file()?)?;
+    let ca = ca.or_else(|| stored.as_ref().and_then(|stored| stored.ca.clone()));
     let address = match (&hub, &stored) {
         (Some(hub), _) => hub.clone(),
         (None, Some(stored)) => stored.hub.clone(),
         (None, None) => return Err(not_logged_in()),
     };
-    let address = HubAddress::parse(&address)?;
+    let address = HubAddress::parse(&address, ca)?;
     let token = match (token, stored) {
         (Some(token), _) => Some(token),
         // A token is sent to the hub it was stored for, and to no other.
@@ -78,7 +84,8 @@ pub(crate) fn store(address: &HubAddress, token: &str) -> Result<Kept, Fault> {
     let hub = address.as_str().to_owned();
     let kept = if into_keyring(&hub, token) { Kept::Keyring } else { Kept::File };
     let in_file = (kept == Kept::File).then(|| token.to_owned());
-    write(&file()?, &Stored { hub, token: in_file })?;
+    let ca = address.ca().map(Path::to_owned);
+    write(&file()?, &Stored { hub, token: in_file, ca })?;
     Ok(kept)
 }
 
@@ -152,7 +159,7 @@ mod tests {
     use super::*;
 
     fn stored() -> Stored {
-        Stored { hub: "http://127.0.0.1:1".into(), token: Some("s3cret".into()) }
+        Stored { hub: "http://127.0.0.1:1".into(), token: Some("s3cret".into()), ca: None }
     }
 
     #[test]

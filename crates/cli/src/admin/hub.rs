@@ -1,13 +1,15 @@
 //! The hub's admin interface over HTTP.
 //!
-//! It refuses plain HTTP to any host but this one, redirects, and answers over [`MAX_ANSWER_BYTES`].
+//! It refuses redirects, and answers over [`MAX_ANSWER_BYTES`].
 
 use std::fmt;
-use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use exeunt_api::ErrorBody;
-use reqwest::{RequestBuilder, Response, StatusCode, Url};
+use exeunt_signal::http::root_cause;
+use exeunt_signal::{HubUrl, Trust};
+use reqwest::{RequestBuilder, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -17,32 +19,28 @@ use crate::fault::Fault;
 const MAX_ANSWER_BYTES: usize = 64 << 20;
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
-/// Where a hub is, without a slash at the end.
+/// Where a hub is, and whose certificates it may show.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct HubAddress(String);
+pub(crate) struct HubAddress {
+    url: HubUrl,
+    ca: Option<PathBuf>,
+}
 
 impl HubAddress {
-    /// Reads what an operator typed.
-    pub(crate) fn parse(text: &str) -> Result<Self, Fault> {
-        let wrong = |why: &str| {
-            Fault::usage(format!("{text:?} {why}")).hint("write it as http://127.0.0.1:7443")
-        };
-        let url = Url::parse(text.trim()).map_err(|_| wrong("is no hub address"))?;
-        let host = url.host_str().ok_or_else(|| wrong("names no host"))?;
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let loopback = host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|a| a.is_loopback());
-        if url.scheme() != "http" || !loopback {
-            return Err(wrong("is not this machine: hubs are on loopback only until TLS is there"));
-        }
-        if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
-            return Err(wrong("is no base address"));
-        }
-        Ok(Self(url.as_str().trim_end_matches('/').to_owned()))
+    /// Reads what an operator typed. `ca`: a PEM file of the authorities that may vouch for it.
+    pub(crate) fn parse(text: &str, ca: Option<PathBuf>) -> Result<Self, Fault> {
+        let url = HubUrl::parse(text).map_err(|error| Fault::usage(error.to_string()))?;
+        Ok(Self { url, ca })
     }
 
     /// The text.
     pub(crate) fn as_str(&self) -> &str {
-        &self.0
+        self.url.as_str()
+    }
+
+    /// The file of its authorities, if it has one of its own.
+    pub(crate) fn ca(&self) -> Option<&Path> {
+        self.ca.as_deref()
     }
 }
 
@@ -62,12 +60,9 @@ impl fmt::Debug for Hub {
 impl Hub {
     /// A client of the hub at `address`.
     pub(crate) fn new(address: HubAddress, token: String) -> Result<Self, Fault> {
-        let http = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .connect_timeout(Duration::from_secs(10))
-            .build()
-            .map_err(|error| Fault::new("http", error.to_string()))?;
+        let trust = Trust::of(address.ca.clone());
+        let http = exeunt_signal::http::client(&trust)
+            .map_err(|error| Fault::new("tls", error.to_string()))?;
         Ok(Self { http, address, token })
     }
 
@@ -124,7 +119,7 @@ impl Hub {
     fn broken(&self, error: &reqwest::Error) -> Fault {
         let address = self.address.as_str();
         Fault::unreachable("hub_unreachable", format!("the hub at {address} does not answer"))
-            .hint(format!("is `exeunt-hub serve` running there? ({})", root_cause(error)))
+            .hint(hint_of(&root_cause(error)))
     }
 }
 
@@ -167,12 +162,21 @@ fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
     })
 }
 
-fn root_cause(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
+/// What to do about a connection that did not stand.
+fn hint_of(cause: &str) -> String {
+    if cause.contains("UnknownIssuer") {
+        return format!(
+            "nobody whom this system trusts vouches for its certificate: name its authority with \
+             `exeunt admin login --ca FILE` or EXEUNT_HUB_CA ({cause})"
+        );
     }
-    cause.to_string()
+    if cause.contains("certificate") {
+        return format!("its certificate is not accepted, and nothing was sent: {cause}");
+    }
+    if cause.contains("InvalidContentType") {
+        return format!("it does not speak TLS there: is its address http://…? ({cause})");
+    }
+    format!("is `exeunt-hub serve` running there? ({cause})")
 }
 
 #[cfg(test)]
@@ -181,15 +185,17 @@ mod tests {
 
     #[test]
     fn refuses_to_send_a_token_in_clear_to_another_machine() {
-        for text in ["http://hub.example", "https://127.0.0.1", "http://127.0.0.1.evil.example"] {
-            assert!(HubAddress::parse(text).is_err(), "{text}");
+        for text in ["http://hub.example", "http://10.0.0.1", "http://127.0.0.1.evil.example"] {
+            assert!(HubAddress::parse(text, None).is_err(), "{text}");
         }
-        assert_eq!(HubAddress::parse("http://[::1]:7443/").unwrap().as_str(), "http://[::1]:7443");
+        for text in ["http://[::1]:7443", "https://hub.example"] {
+            assert_eq!(HubAddress::parse(&format!("{text}/"), None).unwrap().as_str(), text);
+        }
     }
 
     #[test]
     fn never_shows_its_token_in_debug_output() {
-        let address = HubAddress::parse("http://127.0.0.1:1").unwrap();
+        let address = HubAddress::parse("http://127.0.0.1:1", None).unwrap();
         let hub = Hub::new(address, "s3cret".into()).unwrap();
         assert!(!format!("{hub:?}").contains("s3cret"));
     }

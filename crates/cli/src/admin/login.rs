@@ -3,6 +3,7 @@
 //! It refuses to store a token that the hub does not accept.
 
 use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
 
 use exeunt_api::{DeviceList, path};
 use serde_json::json;
@@ -14,9 +15,14 @@ use crate::fault::Fault;
 use crate::out::Out;
 use crate::receipt::read;
 
+/// A file's name that is good from every directory.
+fn absolute(ca: Option<&Path>) -> Result<Option<PathBuf>, Fault> {
+    Ok(ca.map(std::path::absolute).transpose()?)
+}
+
 /// Tries the token, then stores it.
 pub(crate) async fn run(out: Out, typed: &Login) -> Result<u8, Fault> {
-    let address = HubAddress::parse(&typed.hub)?;
+    let address = HubAddress::parse(&typed.hub, absolute(typed.ca.as_deref())?)?;
     if typed.token_file.as_os_str() == "-" && std::io::stdin().is_terminal() {
         eprintln!("Paste the operator's token, then press Return and Ctrl-D:");
     }

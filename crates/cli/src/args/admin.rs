@@ -17,7 +17,7 @@ Examples:
   exeunt admin sign-out --subject alice --reason \"laptop lost\" --follow
   exeunt admin txn show 0198f2… --follow
 
-EXEUNT_HUB and EXEUNT_ADMIN_TOKEN, when set, win over what `login` stored.";
+EXEUNT_HUB, EXEUNT_HUB_CA and EXEUNT_ADMIN_TOKEN, when set, win over what `login` stored.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Admin {
@@ -46,9 +46,12 @@ pub(crate) enum Admin {
 
 #[derive(Debug, Args)]
 pub(crate) struct Login {
-    /// The hub's address, such as http://127.0.0.1:7443.
+    /// The hub's address, such as https://hub.example:7443.
     #[arg(long, env = "EXEUNT_HUB")]
     pub(crate) hub: String,
+    /// A PEM file of the authorities that may vouch for the hub, and no others.
+    #[arg(long, value_name = "FILE", env = "EXEUNT_HUB_CA")]
+    pub(crate) ca: Option<PathBuf>,
     /// A file that holds the token; `-`, the default, reads standard input.
     #[arg(long, value_name = "FILE", default_value = "-")]
     pub(crate) token_file: PathBuf,

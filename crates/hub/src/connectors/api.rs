@@ -15,6 +15,7 @@ use super::{BookError, NotCovered, Registered, Settings, call};
 use crate::Hub;
 use crate::http::{ApiError, Json};
 use crate::oauth::{Admin, Client};
+use crate::ssf::outbound::OutboundError;
 use crate::store::Command;
 
 /// Providers.
@@ -75,6 +76,11 @@ pub async fn register(
     }
     for address in ask.settings.connector().addresses() {
         call::address(address).map_err(|error| ApiError::invalid(error.to_string()))?;
+        match hub.ssf.reach.admit(address).await {
+            // A provider may be away while it is registered; calls look again.
+            Ok(_) | Err(OutboundError::NoAddress) => {}
+            Err(error) => return Err(ApiError::invalid(format!("{address}: {error}"))),
+        }
     }
     let one = Registered { settings: ask.settings, audiences: ask.audiences };
     let (name, kind) = (ask.name, one.settings.kind());

@@ -1,11 +1,15 @@
 //! Calls to identity providers over HTTP.
 //!
-//! It refuses to leave the machine in the clear: until there is TLS, loopback addresses only.
+//! It refuses to leave the machine in the clear, and private networks but for hosts that an
+//! operator named.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{RequestBuilder, Response, StatusCode, Url};
 use serde_json::Value;
+
+use crate::ssf::outbound::Reach;
 
 /// Longest answer that is read, in bytes.
 const LONGEST: usize = 1 << 20;
@@ -33,10 +37,11 @@ impl Http {
     ///
     /// # Errors
     /// When the system gives none.
-    pub fn new() -> Result<Self, reqwest::Error> {
+    pub fn new(reach: &Reach) -> Result<Self, reqwest::Error> {
         let client = reqwest::Client::builder();
         let client = client.redirect(reqwest::redirect::Policy::none()).no_proxy().timeout(CALL);
-        client.build().map(Self)
+        let client = client.tls_backend_preconfigured(reach.tls().clone());
+        client.dns_resolver(Arc::new(reach.clone())).build().map(Self)
     }
 
     /// A POST to `url`.
@@ -63,12 +68,12 @@ pub(super) fn address(text: &str) -> Result<Url, Failed> {
     let url = Url::parse(text).map_err(|error| Failed::Never(format!("{text}: {error}")))?;
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
     let is_loopback = host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    if url.scheme() == "http" && is_loopback && url.username().is_empty() {
+    let fits = url.scheme() == "https" || (url.scheme() == "http" && is_loopback);
+    if fits && url.username().is_empty() && url.password().is_none() {
         return Ok(url);
     }
     Err(Failed::Never(format!(
-        "{text}: this hub has no TLS yet, so that a provider is reached by http at a loopback \
-         address only, as behind a local TLS forwarder"
+        "{text}: a provider is reached by https, or by http at a loopback address"
     )))
 }
 
@@ -137,11 +142,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn calls_loopback_only_until_there_is_tls() {
-        for wrong in ["https://127.0.0.1/", "http://10.0.0.1/", "http://localhost.evil/", "x"] {
+    fn leaves_the_machine_by_tls_only() {
+        for wrong in ["http://10.0.0.1/", "http://localhost.evil/", "ftp://127.0.0.1/", "x"] {
             assert!(address(wrong).is_err(), "{wrong}");
         }
-        assert!(address("http://user:pw@127.0.0.1/").is_err());
+        assert!(address("https://user:pw@127.0.0.1/").is_err());
+        assert!(address("https://idp.example/a").is_ok());
         assert!(address("http://127.0.0.1:1/a").is_ok() && address("http://[::1]/").is_ok());
     }
 

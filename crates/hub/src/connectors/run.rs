@@ -26,7 +26,7 @@ type Key = (Txn, String);
 pub async fn run(hub: Arc<Hub>) {
     let mut changes = hub.shared.txns();
     let mut stopping = hub.stopping.clone();
-    let http = match Http::new() {
+    let http = match Http::new(&hub.ssf.reach) {
         Ok(http) => http,
         Err(error) => {
             tracing::error!(%error, "no client for identity providers");

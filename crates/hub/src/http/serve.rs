@@ -1,7 +1,9 @@
-//! The accept loop: HTTP/1.1 with deadlines on the head and a bound on connections.
+//! The accept loop: HTTP/1.1, over TLS where there is a certificate, with deadlines on the handshake
+//! and the head and a bound on connections.
 //!
 //! It refuses to cut an answer short: at the end every connection finishes what it is answering.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,14 +11,25 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use crate::config::Limits;
 
 /// How long answers under way may take once the hub is stopping.
 const DRAIN: Duration = Duration::from_secs(10);
+/// How the first record of a TLS connection begins (RFC 8446 §5.1).
+const HANDSHAKE: u8 = 22;
+/// Most that is read of a request that came in the clear.
+const CLEAR_BYTES: u64 = 16 << 10;
+
+/// What new connections are shown; None on a hub without TLS.
+pub type Shown = Option<watch::Receiver<Arc<ServerConfig>>>;
 
 /// Serves `router` on `listener` until `stopping` turns true and every answer under way is out.
 ///
@@ -26,6 +39,7 @@ pub async fn serve(
     listener: TcpListener,
     router: Router,
     limits: Limits,
+    shown: Shown,
     mut stopping: watch::Receiver<bool>,
 ) {
     let room = Arc::new(Semaphore::new(limits.connections));
@@ -44,7 +58,8 @@ pub async fn serve(
         let Ok(permit) = permit else { break };
         match stream {
             Ok((stream, _)) => {
-                let one = connection(stream, router.clone(), limits.clone(), stopping.clone());
+                let tls = shown.as_ref().map(|shown| Arc::clone(&shown.borrow()));
+                let one = connection(stream, tls, router.clone(), limits.clone(), stopping.clone());
                 connections.spawn(async move {
                     one.await;
                     drop(permit);
@@ -69,12 +84,68 @@ pub async fn serve(
 
 async fn connection(
     stream: TcpStream,
+    tls: Option<Arc<ServerConfig>>,
     router: Router,
     limits: Limits,
     mut stopping: watch::Receiver<bool>,
 ) {
     // An answer is one small write: waiting to fill a segment would only delay it.
     let _ = stream.set_nodelay(true);
+    let Some(tls) = tls else { return exchange(stream, router, &limits, stopping).await };
+    let handshake = tokio::time::timeout(limits.read_timeout, shake(stream, tls));
+    let shaken = tokio::select! {
+        shaken = handshake => shaken,
+        _ = stopping.wait_for(|stopping| *stopping) => return,
+    };
+    match shaken {
+        Ok(Ok(Some(stream))) => exchange(stream, router, &limits, stopping).await,
+        Ok(Ok(None)) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "a handshake failed"),
+        Err(_) => tracing::debug!("a handshake took too long"),
+    }
+}
+
+/// A TLS connection; None when the other side spoke something else, which it was told.
+async fn shake(
+    mut stream: TcpStream,
+    tls: Arc<ServerConfig>,
+) -> io::Result<Option<TlsStream<TcpStream>>> {
+    let mut first = [0];
+    if stream.peek(&mut first).await? == 1 && first[0] != HANDSHAKE {
+        refuse_clear(&mut stream).await?;
+        return Ok(None);
+    }
+    TlsAcceptor::from(tls).accept(stream).await.map(Some)
+}
+
+/// Answers whoever speaks plain HTTP, after reading: an unread request would reset the connection
+/// before the answer is there.
+async fn refuse_clear(stream: &mut TcpStream) -> io::Result<()> {
+    let body = exeunt_api::ErrorBody::new(
+        "tls_required",
+        "this port speaks TLS, and what was sent came in the clear",
+        Some("use https://; a token that was sent here in the clear should be replaced"),
+    );
+    let body = serde_json::to_string(&body)?;
+    let (mut reading, mut writing) = stream.split();
+    let mut reading = (&mut reading).take(CLEAR_BYTES);
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") && reading.read_buf(&mut head).await? > 0 {}
+    let answer = format!(
+        "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    writing.write_all(answer.as_bytes()).await?;
+    writing.shutdown().await
+}
+
+async fn exchange<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    router: Router,
+    limits: &Limits,
+    mut stopping: watch::Receiver<bool>,
+) {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(limits.read_timeout);
     let service = TowerToHyperService::new(router);

@@ -185,7 +185,8 @@ async fn a_guard_outlives_a_hub_restart_and_goes_stale_without_a_hub() {
     let site = rig.service("site").await;
     let connect = |mode| {
         let max_stale = Duration::from_secs(2);
-        let options = Options { max_stale, mode, instance: format!("{mode:?}") };
+        let instance = format!("{mode:?}");
+        let options = Options { max_stale, mode, instance, ..Options::default() };
         Guard::connect(&rig.hub.url, &site.id, &site.secret, options)
     };
     let (strict, lenient) =

@@ -364,8 +364,8 @@ async fn refuses_far_addresses_unknown_settings_and_strangers() {
     let (rig, site) = rig().await;
     let other = rig.service("other").await;
     for (settings, why) in [
-        (json!({ "kind": "okta", "url": "https://a.example", "token": "t" }), "no TLS yet"),
-        (json!({ "kind": "okta", "url": "http://10.0.0.1", "token": "t" }), "loopback"),
+        (json!({ "kind": "okta", "url": "https://10.0.0.1", "token": "t" }), "private network"),
+        (json!({ "kind": "okta", "url": "http://10.0.0.1", "token": "t" }), "by https"),
         (json!({ "kind": "okta", "url": "http://127.0.0.1:1", "token": "t", "x": 1 }), "unknown"),
         (json!({ "kind": "nobody" }), "unknown variant"),
     ] {

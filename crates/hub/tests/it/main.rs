@@ -22,3 +22,5 @@ mod sign_out;
 mod ssf;
 #[cfg(test)]
 mod story;
+#[cfg(test)]
+mod tls;

@@ -12,7 +12,7 @@ use exeunt_hub::{StartError, start};
 use rusqlite::Connection;
 use serde_json::json;
 
-use crate::rig::{Rig, config};
+use crate::rig::{Rig, client, config};
 
 fn verify(data: &Path) -> (bool, AuditVerdict) {
     let out = Command::new(env!("CARGO_BIN_EXE_exeunt-hub"))
@@ -178,7 +178,7 @@ async fn a_full_disk_refuses_the_request_and_the_hub_recovers() {
     let _unmount = Unmount(mount.path().to_owned());
     let hub = start(config(&mount.path().join("data"))).await.unwrap();
     let admin = std::fs::read_to_string(hub.admin_token.as_ref().unwrap()).unwrap();
-    let (http, admin) = (reqwest::Client::new(), admin.trim().to_owned());
+    let (http, admin) = (client(), admin.trim().to_owned());
     let rig = Rig { hub, data: tempfile::tempdir().unwrap(), http, admin };
     let site = rig.service("site").await;
     let seq = site.register(&rig, "alice", "s1").await;
@@ -338,7 +338,7 @@ impl Killable {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let (http, url) = (reqwest::Client::new(), format!("http://127.0.0.1:{port}"));
+        let (http, url) = (client(), format!("http://127.0.0.1:{port}"));
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
         while http.get(format!("{url}/healthz")).send().await.is_err() {
             assert!(std::time::Instant::now() < deadline, "the hub does not come up");

@@ -40,6 +40,11 @@ pub(crate) struct Rig {
     pub(crate) admin: String,
 }
 
+/// A client that trusts what this system trusts.
+pub(crate) fn client() -> reqwest::Client {
+    exeunt_signal::http::client(&exeunt_signal::Trust::Platform).unwrap()
+}
+
 /// An answer: its status and its body as JSON, or null.
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
@@ -74,7 +79,7 @@ impl Rig {
         adjust(&mut config);
         let hub = start(config).await.unwrap();
         let admin = std::fs::read_to_string(hub.admin_token.as_ref().unwrap()).unwrap();
-        let (http, admin) = (reqwest::Client::new(), admin.trim().to_owned());
+        let (http, admin) = (client(), admin.trim().to_owned());
         Self { hub, data, http, admin }
     }
 

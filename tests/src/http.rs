@@ -1,0 +1,19 @@
+//! The HTTP clients of the rigs.
+//!
+//! It refuses to wait for ever.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use exeunt_signal::Trust;
+use exeunt_signal::tls::client_config;
+use reqwest::blocking::Client;
+
+/// A client that gives up after `within`.
+///
+/// # Errors
+/// The system gives none.
+pub fn client(within: Duration) -> Result<Client> {
+    let tls = client_config(&Trust::Platform)?;
+    Ok(Client::builder().timeout(within).tls_backend_preconfigured(tls).build()?)
+}
