@@ -13,7 +13,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("tray", &["ipc"]),
     ("hub", &["ssf", "signal", "check", "api", "policy"]),
     ("guard", &["signal", "check"]),
-    ("cli", &["ipc", "api", "ssf", "catalogue", "policy"]),
+    ("cli", &["signal", "ipc", "api", "ssf", "catalogue", "policy"]),
     ("host", &["engine"]),
     ("engine", &["catalogue", "ssf"]),
     ("signal", &["ssf"]),
@@ -27,7 +27,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
 ];
 
 /// Crates that bring HTTP or TLS, in whatever way.
-const NETWORK: [&str; 20] = [
+const NETWORK: [&str; 22] = [
     "async-tungstenite",
     "attohttpc",
     "aws-lc-rs",
@@ -44,7 +44,9 @@ const NETWORK: [&str; 20] = [
     "quinn",
     "reqwest",
     "rustls",
+    "rustls-platform-verifier",
     "surf",
+    "tokio-rustls",
     "tungstenite",
     "ureq",
     "warp",

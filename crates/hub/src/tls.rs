@@ -82,8 +82,16 @@ impl Certificate {
         self.shown.subscribe()
     }
 
-    /// Reads the files again when they changed, or when `reload` is rung, until `stopping`. When
-    /// they cannot be used, the certificate that was shown stays.
+    /// Reads the files again. When they cannot be used, the certificate that was shown stays.
+    ///
+    /// # Errors
+    /// [`TlsError`].
+    pub fn renew(&self) -> Result<(), TlsError> {
+        self.shown.send_replace(read(&self.files, &self.tickets)?);
+        Ok(())
+    }
+
+    /// Reads the files again when they changed, or when `reload` is rung, until `stopping`.
     pub async fn keep(self, reload: Arc<Notify>, mut stopping: watch::Receiver<bool>) {
         let mut seen = self.standing();
         loop {
@@ -97,11 +105,8 @@ impl Certificate {
                 continue;
             }
             seen = standing;
-            match read(&self.files, &self.tickets) {
-                Ok(config) => {
-                    self.shown.send_replace(config);
-                    tracing::info!("the certificate was read again");
-                }
+            match self.renew() {
+                Ok(()) => tracing::info!("the certificate was read again"),
                 Err(error) => tracing::error!(%error, "the old certificate stays"),
             }
         }

@@ -11,11 +11,11 @@ use exeunt_api::path;
 use exeunt_guard::{ConnectError, Guard, HubError, Options};
 use exeunt_hub::Config;
 use exeunt_hub::ssf::outbound::{OutboundError, Reach};
-use exeunt_hub::tls::Files;
+use exeunt_hub::tls::{Certificate, Files};
 use exeunt_signal::Trust;
 use exeunt_signal::http::{client, root_cause};
 use exeunt_signal::tls::{client_config, provider};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -33,6 +33,9 @@ impl Authority {
         let dir = tempfile::tempdir().unwrap();
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
+        // Two authorities of one name would be told apart by their signatures only.
+        let name = exeunt_ssf::new_id(exeunt_hub::sequencer::now()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let own = params.self_signed(&key).unwrap();
         std::fs::write(dir.path().join("ca.pem"), own.pem()).unwrap();
@@ -144,25 +147,37 @@ async fn a_client_that_dawdles_over_its_handshake_is_cut_off() {
 }
 
 #[tokio::test]
-async fn a_renewed_certificate_is_shown_without_a_restart_and_a_broken_one_is_not() {
+async fn a_renewed_certificate_is_shown_without_a_restart() {
     let (old, new) = (Authority::new(), Authority::new());
     let rig = serving(&old, "127.0.0.1", 2090).await;
+    assert_eq!(rig.get(path::HEALTH, "").await.status, 200);
     let files =
         Files { cert: old.dir.path().join("cert.pem"), key: old.dir.path().join("key.pem") };
-    std::fs::write(&files.cert, "broken").unwrap();
-    rig.hub.reload();
     new.issue_into(&files, "127.0.0.1", 2090);
+    rig.hub.reload();
     let fresh = || async { client(&new.trust()).unwrap().get(rig.url(path::HEALTH)).send().await };
-    // Whether the broken file was read or not: the old certificate was shown until now.
-    assert_eq!(rig.get(path::HEALTH, "").await.status, 200);
     let until = std::time::Instant::now() + Duration::from_secs(10);
     while fresh().await.is_err() {
         assert!(std::time::Instant::now() < until, "the new certificate is not shown");
-        rig.hub.reload();
         tokio::task::yield_now().await;
     }
     assert!(refusal(&rig, &old.trust()).await.contains("UnknownIssuer"));
     rig.hub.stop().await;
+}
+
+#[test]
+fn a_broken_certificate_does_not_take_the_place_of_a_good_one() {
+    let authority = Authority::new();
+    let files = authority.issue("127.0.0.1", 2090);
+    let certificate = Certificate::open(files.clone()).unwrap();
+    let shown = certificate.shown();
+    let first = Arc::clone(&shown.borrow());
+    std::fs::write(&files.cert, "broken").unwrap();
+    assert!(certificate.renew().is_err());
+    assert!(Arc::ptr_eq(&first, &shown.borrow()));
+    authority.issue("127.0.0.1", 2090);
+    certificate.renew().unwrap();
+    assert!(!Arc::ptr_eq(&first, &shown.borrow()));
 }
 
 #[tokio::test]
