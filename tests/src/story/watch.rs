@@ -8,7 +8,6 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use reqwest::blocking::Client;
 use reqwest::header::COOKIE;
 
 /// How long the thief rests between two tries.
