@@ -5,6 +5,7 @@
 mod admin;
 mod programs;
 
+use std::io::{Read, Seek, SeekFrom};
 use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::net::UnixStream;
@@ -301,6 +302,18 @@ impl House {
     pub fn logs(&self) -> String {
         let log = |name: &str| std::fs::read_to_string(self.log(name)).unwrap_or_default();
         format!("hub:\n{}\nagent:\n{}\nwarden:\n{}", log("hub"), log("agent"), log("warden"))
+    }
+
+    /// What the agent wrote, from its byte `after` on.
+    ///
+    /// # Errors
+    /// Its log cannot be read.
+    pub fn agent_log(&self, after: u64) -> Result<String> {
+        let mut log = std::fs::File::open(self.log("agent"))?;
+        log.seek(SeekFrom::Start(after))?;
+        let mut text = String::new();
+        log.read_to_string(&mut text)?;
+        Ok(text)
     }
 
     /// The hub's directory.

@@ -71,6 +71,7 @@ async fn follow(context: &Arc<Context>, warden: &WardenLine, hub: &Hub) -> Resul
     let relaying = async {
         loop {
             for (jti, set) in receiver.next().await {
+                tracing::info!(%jti, "a SET is here");
                 match deliver(context, warden, &jti, &set).await? {
                     Ok(()) => receiver.ack(jti),
                     Err(refusal) => receiver.refuse(jti, refusal),

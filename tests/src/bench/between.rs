@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use exeunt_domain::Timestamp;
+use exeunt_domain::{Jti, Timestamp};
 use exeunt_domain::order::{PROGRESS_EVENT, RECEIPT_EVENT};
 use exeunt_ipc::message::{Call, UplinkSet, WardenAnswer, WardenRequest};
 use serde_json::Value;
@@ -21,10 +21,10 @@ use serde_json::Value;
 use crate::people::Person;
 
 /// When each stage of one transaction passed.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Passed {
-    /// The agent handed the order's SET to the warden.
-    pub(super) received: Option<Instant>,
+    /// The order's SET, which the agent handed to the warden at this instant.
+    pub(super) handed_over: Option<(Jti, Instant)>,
     /// The warden's word, by the wall clock, when the stores were out of reach. It waits behind
     /// others on its way up, so that the time of its passing would say less.
     pub(super) fenced: Option<Timestamp>,
@@ -75,7 +75,7 @@ impl Between {
         let end = Instant::now() + limit;
         let mut seen = self.seen();
         loop {
-            let passed = seen.passed.get(txn).copied().unwrap_or_default();
+            let passed = seen.passed.get(txn).cloned().unwrap_or_default();
             if passed.committed.is_some() {
                 return Ok(passed);
             }
@@ -111,10 +111,11 @@ impl Between {
     fn asked(&self, request: WardenRequest, at: Instant) {
         let mut seen = self.seen();
         if let WardenRequest::Deliver { set } = &request
-            && let Some(txn) =
-                claims(set).and_then(|claims| Some(claims["txn"].as_str()?.to_owned()))
+            && let Some(claims) = claims(set)
+            && let (Some(txn), Some(jti)) = (claims["txn"].as_str(), claims["jti"].as_str())
+            && let Ok(jti) = Jti::parse(jti)
         {
-            seen.passed.entry(txn).or_default().received.get_or_insert(at);
+            seen.passed.entry(txn.to_owned()).or_default().handed_over.get_or_insert((jti, at));
         } else if let WardenRequest::UplinkResult { accepted, .. } = &request {
             for jti in accepted {
                 let Some(txn) = seen.receipts.remove(jti.as_str()) else { continue };

@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
-use exeunt_domain::Outcome;
+use exeunt_domain::{Jti, Outcome};
 use exeunt_domain::receipt::Mode;
 
 use super::between::Between;
@@ -56,12 +56,13 @@ pub(super) fn run(quick: bool) -> Result<Measured> {
         house.alice.write(place, text)?;
     }
     let mut samples = Samples::default();
+    let mut read = 0;
     for round in 0..rounds {
         if round % 100 == 0 {
             eprintln!("-- order {round} of {rounds}");
         }
         samples.floor.push(floor.round()?);
-        let taken = one(&house, &admin, &between).with_context(|| house.logs());
+        let taken = one(&house, &admin, &between, &mut read).with_context(|| house.logs());
         samples.add(taken.with_context(|| format!("round {round}"))?);
     }
     Ok(samples.measured(rounds))
@@ -69,11 +70,13 @@ pub(super) fn run(quick: bool) -> Result<Measured> {
 
 struct Round {
     received: f64,
+    handed_over: f64,
     fenced: f64,
     receipt: f64,
 }
 
-fn one(house: &House, admin: &Admin, between: &Between) -> Result<Round> {
+/// One order. The agent's log was read up to `read`.
+fn one(house: &House, admin: &Admin, between: &Between, read: &mut u64) -> Result<Round> {
     refill(&house.alice)?;
     begin_session(house, admin)?;
     let (sent, wall) = (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH)?);
@@ -87,13 +90,28 @@ fn one(house: &House, admin: &Admin, between: &Between) -> Result<Round> {
         let at = at.with_context(|| format!("{what} was not seen"))?;
         Ok(at.saturating_duration_since(sent).as_secs_f64() * 1000.0)
     };
+    let (jti, handed_over) = passed.handed_over.context("the order was not handed over")?;
+    let log = house.agent_log(*read)?;
+    *read += log.len() as u64;
     let fenced = Duration::from_millis(passed.fenced.context("the fence was not seen")?.0);
     Ok(Round {
-        received: after(passed.received, "the order")?,
+        received: received(&log, &jti)?.saturating_sub(wall).as_secs_f64() * 1000.0,
+        handed_over: after(Some(handed_over), "the order")?,
         // The device's clock is this machine's; it counts whole milliseconds.
         fenced: fenced.saturating_sub(wall).as_secs_f64() * 1000.0,
         receipt: after(passed.committed, "the receipt")?,
     })
+}
+
+/// When the agent had the SET in its hands, by its own log, in the wall clock that is also ours.
+fn received(log: &str, jti: &Jti) -> Result<Duration> {
+    let mark = format!("a SET is here jti={jti}");
+    let line = log.lines().find(|line| line.ends_with(&mark));
+    let line = line.with_context(|| format!("the agent's log does not name {jti}:\n{log}"))?;
+    let time = line.split_whitespace().next().unwrap_or_default();
+    let time: jiff::Timestamp = time.parse().with_context(|| format!("the time of {line:?}"))?;
+    let micros = u64::try_from(time.as_microsecond()).context("a time before 1970")?;
+    Ok(Duration::from_micros(micros))
 }
 
 fn refill(alice: &Person) -> Result<()> {
@@ -117,6 +135,7 @@ fn begin_session(house: &House, admin: &Admin) -> Result<()> {
 struct Samples {
     floor: Vec<f64>,
     received: Vec<f64>,
+    handed_over: Vec<f64>,
     fenced: Vec<f64>,
     receipt: Vec<f64>,
 }
@@ -124,6 +143,7 @@ struct Samples {
 impl Samples {
     fn add(&mut self, round: Round) {
         self.received.push(round.received);
+        self.handed_over.push(round.handed_over);
         self.fenced.push(round.fenced);
         self.receipt.push(round.receipt);
     }
@@ -137,6 +157,9 @@ impl Samples {
         let received = p50_p99(self.received);
         measured.figure("received_p50_ms", received.0);
         measured.figure("received_p99_ms", received.1);
+        let handed_over = p50_p99(self.handed_over);
+        measured.figure("handed_to_warden_p50_ms", handed_over.0);
+        measured.figure("handed_to_warden_p99_ms", handed_over.1);
         let fenced = p50_p99(self.fenced);
         measured.figure("fenced_p50_ms", fenced.0);
         measured.figure("fenced_p99_ms", fenced.1);
