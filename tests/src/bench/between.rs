@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use exeunt_domain::{Jti, Timestamp};
 use exeunt_domain::order::{PROGRESS_EVENT, RECEIPT_EVENT};
+use exeunt_domain::{Jti, Timestamp};
 use exeunt_ipc::message::{Call, UplinkSet, WardenAnswer, WardenRequest};
 use serde_json::Value;
 

@@ -5,8 +5,8 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
-use exeunt_domain::{Jti, Outcome};
 use exeunt_domain::receipt::Mode;
+use exeunt_domain::{Jti, Outcome};
 
 use super::between::Between;
 use super::floor::Floor;

@@ -2,6 +2,8 @@
 //!
 //! It refuses a subject of whom nothing is known, rather than to report an empty success.
 
+use std::collections::BTreeSet;
+
 use exeunt_api::SessionInfo;
 use exeunt_check::{Delta, SubjectHash, Watermark};
 use exeunt_domain::session::{SessionHash, hex};
@@ -157,7 +159,7 @@ fn plan(db: &Connection, ask: &SignOut) -> Result<Plan, Stop> {
     let only = ask.only.as_ref().map(DeviceId::as_str);
     let sql = format!(
         "SELECT {INFO} FROM sessions WHERE subject = ?1 AND status = 'active'
-           AND (?2 IS NULL OR aud = ?2 OR device = ?2) ORDER BY seq DESC"
+           AND (?2 IS NULL OR aud = ?2 OR device = ?2)"
     );
     let mut find = db.prepare_cached(&sql)?;
     let mut rows = find.query(params![subject, only])?;
@@ -165,7 +167,9 @@ fn plan(db: &Connection, ask: &SignOut) -> Result<Plan, Stop> {
     while let Some(row) = rows.next()? {
         sessions.push(info(row)?);
     }
-    let mut devices = devices_of(db, &subject, only)?;
+    // Here and not in the statement, which would build a table for it.
+    sessions.sort_unstable_by_key(|(_, info)| std::cmp::Reverse(info.seq));
+    let mut devices = devices_of(db, &sessions, only)?;
     if let Some(device) = &ask.only
         && !devices.contains(device)
     {
@@ -178,16 +182,22 @@ fn plan(db: &Connection, ask: &SignOut) -> Result<Plan, Stop> {
     Ok(Plan { sessions, devices, digest })
 }
 
-/// Devices whose own warden says that the subject is signed in there.
-fn devices_of(db: &Connection, subject: &str, only: Option<&str>) -> Result<Vec<DeviceId>, Stop> {
-    let mut find = db.prepare_cached(
-        "SELECT DISTINCT aud FROM sessions JOIN devices ON devices.id = sessions.aud
-         WHERE subject = ?1 AND status = 'active' AND proof IS NOT NULL
-           AND (?2 IS NULL OR aud = ?2) ORDER BY aud",
-    )?;
-    let found = find.query_map(params![subject, only], |row| row.get(0))?;
-    let ids = found.collect::<Result<Vec<String>, _>>()?;
-    Ok(ids.into_iter().map(id).collect::<Result<Vec<_>, _>>()?)
+/// Devices whose own warden says that the subject is signed in there, in order.
+fn devices_of(
+    db: &Connection,
+    sessions: &[(SessionHash, SessionInfo)],
+    only: Option<&str>,
+) -> Result<Vec<DeviceId>, Stop> {
+    let proved = sessions.iter().filter(|(_, info)| info.proof.is_some());
+    let names: BTreeSet<_> = proved.map(|(_, info)| info.aud.as_str()).collect();
+    let mut devices = Vec::with_capacity(names.len());
+    for name in names {
+        let asked = only.is_none_or(|only| only == name);
+        if asked && any(db, "SELECT 1 FROM devices WHERE id = ?1", [name])? {
+            devices.push(id(name.to_owned())?);
+        }
+    }
+    Ok(devices)
 }
 
 fn digest(ask: &SignOut, sessions: &[(SessionHash, SessionInfo)], devices: &[DeviceId]) -> String {
