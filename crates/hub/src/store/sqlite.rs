@@ -71,14 +71,49 @@ impl SqliteStore {
         batch: &[Command],
         mint: &mut dyn Mint,
     ) -> Result<(Vec<Applied>, Head), StoreError> {
-        let mut tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut head = self.head;
+        if let [command] = batch {
+            let applied = self.alone(command, mint, &mut head)?;
+            return Ok((vec![applied], head));
+        }
+        let mut tx = self.begin()?;
         let mut applied = Vec::with_capacity(batch.len());
         for command in batch {
             applied.push(one(&mut tx, command, mint, &mut head)?);
         }
         tx.commit()?;
         Ok((applied, head))
+    }
+
+    /// One command that needs no savepoint: what it did goes with its whole transaction.
+    fn alone(
+        &mut self,
+        command: &Command,
+        mint: &mut dyn Mint,
+        head: &mut Head,
+    ) -> Result<Applied, StoreError> {
+        let now = mint.now();
+        let tx = self.begin()?;
+        let mut work = Work { db: &tx, mint, seq: head.seq + 1, now };
+        match dispatch(&mut work, command) {
+            Ok(done) => {
+                let applied = done.applied(&tx, now, head)?;
+                tx.commit()?;
+                Ok(applied)
+            }
+            Err(Stop::Refused(refused)) => {
+                tx.rollback()?;
+                let tx = self.begin()?;
+                let applied = refused_of(&tx, command, refused, now, head)?;
+                tx.commit()?;
+                Ok(applied)
+            }
+            Err(Stop::Store(error)) => Err(error),
+        }
+    }
+
+    fn begin(&mut self) -> Result<rusqlite::Transaction<'_>, StoreError> {
+        Ok(self.db.transaction_with_behavior(TransactionBehavior::Immediate)?)
     }
 }
 
@@ -171,26 +206,36 @@ fn one(
     let now = mint.now();
     let savepoint = tx.savepoint()?;
     let mut work = Work { db: &savepoint, mint, seq: head.seq + 1, now };
-    let (reply, note, effects) = match dispatch(&mut work, command) {
+    match dispatch(&mut work, command) {
         Ok(done) => {
             savepoint.commit()?;
-            (Ok(done.reply), done.note, done.effects)
+            done.applied(tx, now, head)
         }
         Err(Stop::Refused(refused)) => {
             savepoint.finish()?;
-            let note = refused.is_noted().then(|| note_of_refusal(command, &refused)).flatten();
-            (Err(refused), note, Effects::default())
+            refused_of(tx, command, refused, now, head)
         }
-        Err(Stop::Store(error)) => return Err(error),
-    };
-    let seq = match note {
-        None => None,
-        Some(note) => {
-            *head = append(tx, *head, now, &note)?;
-            Some(head.seq)
-        }
-    };
-    Ok(Applied { seq, reply, effects })
+        Err(Stop::Store(error)) => Err(error),
+    }
+}
+
+/// Notes what is to be noted of a command that was refused and undone.
+fn refused_of(
+    db: &Connection,
+    command: &Command,
+    refused: Refused,
+    now: Timestamp,
+    head: &mut Head,
+) -> Result<Applied, StoreError> {
+    let note = refused.is_noted().then(|| note_of_refusal(command, &refused)).flatten();
+    let seq = note.map(|note| chain(db, head, now, &note)).transpose()?;
+    Ok(Applied { seq, reply: Err(refused), effects: Effects::default() })
+}
+
+/// Puts a note at the end of the chain; its sequence number.
+fn chain(db: &Connection, head: &mut Head, now: Timestamp, note: &Note) -> Result<u64, StoreError> {
+    *head = append(db, *head, now, note)?;
+    Ok(head.seq)
 }
 
 fn dispatch(work: &mut Work<'_>, command: &Command) -> Result<Done, Stop> {
@@ -240,6 +285,17 @@ impl Done {
 
     fn noted(reply: Reply, note: Note) -> Self {
         Self { reply, note: Some(note), effects: Effects::default() }
+    }
+
+    /// With its note in the chain.
+    fn applied(
+        self,
+        db: &Connection,
+        now: Timestamp,
+        head: &mut Head,
+    ) -> Result<Applied, StoreError> {
+        let seq = self.note.map(|note| chain(db, head, now, &note)).transpose()?;
+        Ok(Applied { seq, reply: Ok(self.reply), effects: self.effects })
     }
 }
 
