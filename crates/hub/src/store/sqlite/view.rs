@@ -38,8 +38,7 @@ impl SqliteView {
             path,
             OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )?;
-        db.busy_timeout(std::time::Duration::from_secs(5))?;
-        db.set_prepared_statement_cache_capacity(64);
+        super::keep_statements(&db, 64)?;
         Ok(Self { db })
     }
 
