@@ -86,4 +86,15 @@ pub struct Demand {
     pub subject: Option<Subject>,
     /// Words for the person at the device.
     pub reason: Option<String>,
+    /// The machine goes to the next person: everything of the account ends, its session too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hand_over: bool,
+}
+
+impl Demand {
+    /// Whether every process of the account ends, and not only who holds a store.
+    #[must_use]
+    pub fn ends_all(&self) -> bool {
+        self.hand_over || self.tier == Tier::Purge
+    }
 }

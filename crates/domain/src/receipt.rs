@@ -103,6 +103,9 @@ pub struct StepReport {
     pub at_ms: f64,
     /// What went wrong, if anything.
     pub error: Option<String>,
+    /// How it was done, where that is not always the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
 }
 
 /// Whether the screen is locked.

@@ -73,39 +73,31 @@ impl Checked {
 impl<F: Files> Execution<F> {
     /// Surveys again, contains what appeared, proves the lock, and surveys once more.
     pub fn check(self, catalogue: &Catalogue, host: &Host<'_, F>) -> Checked {
-        let Execution {
-            armed,
-            steps,
-            quarantines,
-            identities,
-            holders,
-            frozen,
-            alive,
-            outlived,
-            item_errors,
-            flushed,
-            remarks,
-        } = self;
+        let Execution { armed, steps, mut done } = self;
         let recorder = Recorder::new(host.clock, host.observe, armed.accepted_at, steps);
-        let run = Run { host, recorder: &recorder, order: armed.demand.txn.as_str() };
+        let order = armed.demand.txn.as_str();
+        let run = Run { host, recorder: &recorder, order, ends_all: armed.demand.ends_all() };
         let mut look = Look { run: &run, catalogue, tier: armed.plan.tier, appeared: Vec::new() };
-        let mut done = Done {
-            quarantines,
-            identities,
-            holders,
-            alive,
-            outlived,
-            item_errors,
-            flushed,
-            remarks,
-            frozen: vec![],
-        };
         let not_covered = armed.plan.cannot();
         look.contain_appeared("survey-again", &armed.plan.stores, &mut done);
-        run.thaw(&frozen);
-        let lock = look.prove_lock();
+        run.thaw(&mut done);
+        let mut lock = look.prove_lock(armed.demand.hand_over);
+        let mut items = None;
+        if run.ends_all {
+            run.end_rest(&mut done);
+            items = Some(look.judge_items(&armed.plan.items, &done));
+        }
+        if armed.demand.hand_over {
+            lock = run.hand_over(lock);
+        }
         look.contain_appeared("survey-last", &armed.plan.stores, &mut done);
-        let stores = look.judge(&armed.plan, &done);
+        let items = items.unwrap_or_else(|| look.judge_items(&armed.plan.items, &done));
+        let mut stores = look.judge(&armed.plan, items, &done);
+        if armed.demand.hand_over {
+            stores.extend(run.judge_hand_over());
+        } else if run.ends_all {
+            stores.push(run.judge_rest());
+        }
         Checked {
             tier: armed.plan.tier,
             demand: armed.demand,
@@ -158,7 +150,8 @@ impl<F: Files> Look<'_, '_, F> {
         survey.stores
     }
 
-    fn prove_lock(&self) -> LockReport {
+    /// Where the machine is handed over the session ends anyway.
+    fn prove_lock(&self, hand_over: bool) -> LockReport {
         let locker = self.run.host.locker;
         let report = |errors: &mut Vec<String>, state| match state {
             LockState::Locked { how } => LockReport::Proved { how },
@@ -172,7 +165,7 @@ impl<F: Files> Look<'_, '_, F> {
         let lock =
             recorder.step("prove-lock", |errors| report(errors, locker.wait_locked(LOCKED_WITHIN)));
         let LockReport::NotProved { why } = &lock else { return lock };
-        if !locker.ends_sessions() {
+        if hand_over || !locker.ends_sessions() {
             return lock;
         }
         let ended =
@@ -190,6 +183,7 @@ impl<F: Files> Look<'_, '_, F> {
     fn judge(
         &self,
         plan: &crate::plan::Plan<F::Dir>,
+        items: Vec<StoreReport>,
         done: &Done<F::Quarantine>,
     ) -> Vec<StoreReport> {
         let left = if self.tier == Tier::Lock { Vec::new() } else { self.present() };
@@ -197,6 +191,7 @@ impl<F: Files> Look<'_, '_, F> {
         let files: LastLook<'_, F> = LastLook {
             left: &left,
             held,
+            hidden: self.hidden(done),
             stuck: !done.quarantines.is_empty(),
             isolated: self.run.host.isolated,
             done,
@@ -215,7 +210,6 @@ impl<F: Files> Look<'_, '_, F> {
                 rows.push(files.verdict(store, Before::Appeared));
             }
         }
-        let items = self.judge_items(&plan.items, done);
         rows = keyrings::with_files(rows, items);
         rows.extend(
             plan.refusals
@@ -238,6 +232,12 @@ impl<F: Files> Look<'_, '_, F> {
         // Once a store is unlinked, its inode number may be another file's: only who held it while
         // it still had its own can hold it now.
         Ok(now.into_iter().filter(|holder| done.holders.contains(holder)).collect())
+    }
+
+    /// Who could hold one of the stores' files, and hides what it holds.
+    fn hidden(&self, done: &Done<F::Quarantine>) -> Option<u32> {
+        let now = self.run.host.processes.hidden().unwrap_or_default();
+        now.iter().find(|process| done.hidden.contains(process)).map(|process| process.pid)
     }
 
     fn judge_items(&self, items: &[Item], done: &Done<F::Quarantine>) -> Vec<StoreReport> {
@@ -263,6 +263,8 @@ impl<F: Files> Look<'_, '_, F> {
 struct LastLook<'a, F: Files> {
     left: &'a [Store<F::Dir>],
     held: Result<Vec<Holder>, String>,
+    /// Somebody whose open files were hidden all the time.
+    hidden: Option<u32>,
     stuck: bool,
     isolated: bool,
     done: &'a Done<F::Quarantine>,
@@ -303,6 +305,10 @@ impl<F: Files> LastLook<'_, F> {
                     return (Verdict::Residual, Some(format!("pid {pid} still holds it open")));
                 }
             }
+        }
+        if let Some(pid) = self.hidden {
+            let why = format!("pid {pid} hides what it holds open, and may hold this");
+            return (Verdict::Unknown, Some(why));
         }
         if self.stuck && store.action == Action::Remove {
             return if self.isolated {

@@ -2,27 +2,26 @@
 //!
 //! It refuses to stop at a failure: every error is kept for the receipt, and the rest goes on.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
+mod processes;
 
-use exeunt_catalogue::{Action, Base};
+use std::collections::BTreeSet;
+
+use exeunt_catalogue::Action;
 use exeunt_domain::{Outcome, StepReport, Tier};
 
-use crate::agents::{Agent, Flushed, sheltered};
+use self::processes::Spared;
+pub(crate) use self::processes::{Frozen, GONE_WITHIN};
+use crate::agents::{Agent, Flushed};
 use crate::bounds::Target;
 use crate::plan::ArmedPlan;
 use crate::ports::{
-    Entry, Files, FilesError, Holder, Host, Identity, JournalRecord, KeychainError, Name, Process,
-    ProcessId,
+    Entry, Files, FilesError, Holder, Host, Identity, JournalRecord, KeychainError, Name,
+    ProcessId, Service,
 };
 use crate::record::Recorder;
 use crate::survey::{Row, Store};
 use crate::{keyrings, survey::Item};
 
-/// How long the ended processes get to be gone.
-pub(crate) const GONE_WITHIN: Duration = Duration::from_secs(2);
-/// How often the account's processes are listed again for newcomers while freezing.
-const FREEZE_ROUNDS: usize = 4;
 /// At most so many files of one store are looked for in processes' open files.
 const IDENTITIES_PER_TARGET: usize = 2048;
 
@@ -30,22 +29,7 @@ const IDENTITIES_PER_TARGET: usize = 2048;
 pub struct Execution<F: Files> {
     pub(crate) armed: ArmedPlan<F::Dir>,
     pub(crate) steps: Vec<StepReport>,
-    pub(crate) quarantines: Vec<F::Quarantine>,
-    /// Which files each store was, for finding who still holds it.
-    pub(crate) identities: Vec<(Row, Identity)>,
-    /// Who held what when holders were ended.
-    pub(crate) holders: Vec<Holder>,
-    /// Frozen and not ended: to be thawed once the stores are out of reach.
-    pub(crate) frozen: Vec<ProcessId>,
-    /// Ended, and still alive when the wait was over.
-    pub(crate) alive: Vec<ProcessId>,
-    /// Unlinked, and still there under names that were not ours to unlink.
-    pub(crate) outlived: Vec<Identity>,
-    /// Per keychain item, why it was not cleared.
-    pub(crate) item_errors: Vec<(Item, KeychainError)>,
-    /// Per agent of the plan, what became of it.
-    pub(crate) flushed: Vec<Flushed>,
-    pub(crate) remarks: Vec<String>,
+    pub(crate) done: Done<F::Quarantine>,
 }
 
 impl<D: Clone + Send + Sync> ArmedPlan<D> {
@@ -61,38 +45,40 @@ impl<D: Clone + Send + Sync> ArmedPlan<D> {
         earlier: Vec<StepReport>,
     ) -> Execution<F> {
         let recorder = Recorder::new(host.clock, host.observe, self.accepted_at, earlier);
-        let mut run = Run { host, recorder: &recorder, order: self.demand.txn.as_str() };
+        let order = self.demand.txn.as_str();
+        let mut run = Run { host, recorder: &recorder, order, ends_all: self.demand.ends_all() };
         let mut done = Done { remarks, ..Done::default() };
         run.ask_lock();
         if self.plan.tier > Tier::Lock {
             let plan = &self.plan;
             run.contain(&plan.stores, &plan.items, &plan.agents, &mut done);
         }
-        Execution {
-            steps: recorder.into_steps(),
-            armed: self,
-            quarantines: done.quarantines,
-            identities: done.identities,
-            holders: done.holders,
-            frozen: done.frozen,
-            alive: done.alive,
-            outlived: done.outlived,
-            item_errors: done.item_errors,
-            flushed: done.flushed,
-            remarks: done.remarks,
-        }
+        Execution { steps: recorder.into_steps(), armed: self, done }
     }
 }
 
 /// What one pass of containment leaves behind.
 pub(crate) struct Done<Q> {
     pub(crate) quarantines: Vec<Q>,
+    /// Which files each store was, for finding who still holds it.
     pub(crate) identities: Vec<(Row, Identity)>,
+    /// Who held what when holders were ended.
     pub(crate) holders: Vec<Holder>,
-    pub(crate) frozen: Vec<ProcessId>,
+    /// Whose open files were hidden then.
+    pub(crate) hidden: BTreeSet<ProcessId>,
+    /// Who had started those holders.
+    pub(crate) launchers: BTreeSet<ProcessId>,
+    /// Frozen and not ended: to be thawed once the stores are out of reach.
+    pub(crate) frozen: Frozen,
+    /// Services whose main process was ended.
+    pub(crate) services: BTreeSet<Service>,
+    /// Ended, and still alive when the wait was over.
     pub(crate) alive: Vec<ProcessId>,
+    /// Unlinked, and still there under names that were not ours to unlink.
     pub(crate) outlived: Vec<Identity>,
+    /// Per keychain item, why it was not cleared.
     pub(crate) item_errors: Vec<(Item, KeychainError)>,
+    /// Per agent of the plan, what became of it.
     pub(crate) flushed: Vec<Flushed>,
     pub(crate) remarks: Vec<String>,
 }
@@ -103,7 +89,10 @@ impl<Q> Default for Done<Q> {
             quarantines: Vec::new(),
             identities: Vec::new(),
             holders: Vec::new(),
-            frozen: Vec::new(),
+            hidden: BTreeSet::new(),
+            launchers: BTreeSet::new(),
+            frozen: Frozen::default(),
+            services: BTreeSet::new(),
             alive: Vec::new(),
             outlived: Vec::new(),
             item_errors: Vec::new(),
@@ -118,7 +107,18 @@ pub(crate) struct Run<'a, 'h, F: Files> {
     pub(crate) host: &'a Host<'h, F>,
     pub(crate) recorder: &'a Recorder<'h>,
     pub(crate) order: &'a str,
+    /// Every process ends, and not only who holds a store.
+    pub(crate) ends_all: bool,
 }
+
+// Only references and a flag, whatever the machine is.
+impl<F: Files> Clone for Run<'_, '_, F> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<F: Files> Copy for Run<'_, '_, F> {}
 
 impl<F: Files> Run<'_, '_, F> {
     fn ask_lock(&mut self) {
@@ -138,20 +138,18 @@ impl<F: Files> Run<'_, '_, F> {
         agents: &[Agent],
         done: &mut Done<F::Quarantine>,
     ) {
+        let run = *self;
         let keep = self.keep();
         std::thread::scope(|scope| {
-            let flush = (!agents.is_empty()).then(|| {
-                let run = Run { host: self.host, recorder: self.recorder, order: self.order };
-                let keep = &keep;
-                scope.spawn(move || run.flush_agents(agents, keep))
-            });
+            let keep = &keep;
+            let flush = (!agents.is_empty())
+                .then(|| scope.spawn(move || run.flush_agents(agents, keep)));
+            let spared = self.spared(keep, agents);
             let still;
-            (done.frozen, still) = self.freeze(&self.spared(&keep, agents));
-            let keychain = (!items.is_empty()).then(|| {
-                let run = Run { host: self.host, recorder: self.recorder, order: self.order };
-                scope.spawn(move || run.clear_items(items))
-            });
-            self.fence(stores, &keep, still, done);
+            (done.frozen, still) = self.freeze(&spared);
+            let keychain =
+                (!items.is_empty()).then(|| scope.spawn(move || run.clear_items(items)));
+            self.fence(stores, &Spared { keep, running: &spared, still }, done);
             if let Some(keychain) = keychain {
                 match keychain.join() {
                     Ok(errors) => done.item_errors = errors,
@@ -163,7 +161,7 @@ impl<F: Files> Run<'_, '_, F> {
                     Ok(flushed) => done.flushed = flushed,
                     Err(_) => done.remarks.push("flushing the agents panicked".into()),
                 }
-                let spared = keep.iter().chain(&done.frozen).cloned().collect();
+                let spared = keep.iter().chain(&done.frozen.processes).cloned().collect();
                 done.frozen.extend(self.freeze(&spared).0);
             }
         });
@@ -176,19 +174,18 @@ impl<F: Files> Run<'_, '_, F> {
     fn fence(
         &self,
         stores: &[Store<F::Dir>],
-        keep: &BTreeSet<ProcessId>,
-        still: bool,
+        spared: &Spared<'_>,
         done: &mut Done<F::Quarantine>,
     ) {
         done.identities.extend(self.identify(stores));
-        if still {
+        if spared.still {
             self.quarantine(stores, done);
             self.recorder.reached(Outcome::Fenced);
         }
-        let ended = self.end_holders(stores, keep, done);
+        let ended = self.end_holders(stores, spared, done);
         done.alive.extend(self.await_gone(&ended));
-        done.frozen.retain(|process| !ended.contains(process));
-        if !still {
+        done.frozen.processes.retain(|process| !ended.contains(process));
+        if !spared.still {
             self.quarantine(stores, done);
             self.recorder.reached(Outcome::Fenced);
         }
@@ -201,67 +198,13 @@ impl<F: Files> Run<'_, '_, F> {
     /// Contains stores that appeared after the survey: the same, without the freeze.
     pub(crate) fn contain_again(&self, stores: &[Store<F::Dir>], done: &mut Done<F::Quarantine>) {
         let keep = self.keep();
-        self.fence(stores, &keep, false, done);
+        self.fence(stores, &Spared { keep: &keep, running: &keep, still: false }, done);
         self.finish(stores, done);
     }
 
     fn finish(&self, stores: &[Store<F::Dir>], done: &mut Done<F::Quarantine>) {
         self.edit(stores, &mut done.outlived);
         self.unlink(&mut done.quarantines, &mut done.outlived);
-    }
-
-    /// The processes that the first freeze leaves running: those that are kept, and the agents.
-    fn spared(&self, keep: &BTreeSet<ProcessId>, agents: &[Agent]) -> BTreeSet<ProcessId> {
-        if agents.is_empty() {
-            return keep.clone();
-        }
-        let listed = self.host.processes.list().unwrap_or_default();
-        keep.iter().cloned().chain(sheltered(agents, &listed)).collect()
-    }
-
-    fn keep(&self) -> BTreeSet<ProcessId> {
-        self.recorder.step("keep-list", |errors| match self.host.processes.keep_list() {
-            Ok(keep) => keep.into_iter().collect(),
-            Err(error) => {
-                errors.push(error.to_string());
-                BTreeSet::new()
-            }
-        })
-    }
-
-    /// Stops every process of the account that is not kept; lists again until none is new. Says
-    /// whether all of them stand.
-    fn freeze(&self, keep: &BTreeSet<ProcessId>) -> (Vec<ProcessId>, bool) {
-        self.recorder.step("freeze", |errors| {
-            let mut frozen: BTreeSet<ProcessId> = BTreeSet::new();
-            for _ in 0..FREEZE_ROUNDS {
-                let listed = self.host.processes.list().unwrap_or_else(|error| {
-                    errors.push(error.to_string());
-                    Vec::new()
-                });
-                let fresh: Vec<ProcessId> = listed
-                    .into_iter()
-                    .filter(|process| !process.zombie && !keep.contains(&process.id))
-                    .map(|process| process.id)
-                    .filter(|id| !frozen.contains(id))
-                    .collect();
-                if fresh.is_empty() {
-                    break;
-                }
-                for process in fresh {
-                    match self.host.processes.freeze(&process) {
-                        Ok(()) => {}
-                        Err(error) => errors.push(format!("pid {}: {error}", process.pid)),
-                    }
-                    frozen.insert(process);
-                }
-            }
-            let stands = |process| matches!(self.host.processes.is_frozen(process), Ok(true));
-            let running: Vec<_> = frozen.iter().filter(|process| !stands(process)).collect();
-            errors.extend(running.iter().map(|process| format!("pid {} runs on", process.pid)));
-            let still = running.is_empty();
-            (frozen.into_iter().collect(), still)
-        })
     }
 
     fn clear_items(&self, items: &[Item]) -> Vec<(Item, KeychainError)> {
@@ -290,85 +233,6 @@ impl<F: Files> Run<'_, '_, F> {
                 }
             }
             all
-        })
-    }
-
-    /// Ends who holds a store, and what belongs to them: descendants from the same program.
-    fn end_holders(
-        &self,
-        stores: &[Store<F::Dir>],
-        keep: &BTreeSet<ProcessId>,
-        done: &mut Done<F::Quarantine>,
-    ) -> Vec<ProcessId> {
-        self.recorder.step("end", |errors| {
-            let files: Vec<Identity> = done.identities.iter().map(|(_, file)| *file).collect();
-            let holders = self.host.processes.holders(&files).unwrap_or_else(|error| {
-                errors.push(error.to_string());
-                Vec::new()
-            });
-            let listed = self.host.processes.list().unwrap_or_default();
-            let mut held: BTreeSet<ProcessId> = holders.iter().map(|h| h.process.clone()).collect();
-            done.holders.extend(holders);
-            held.extend(self.hold_nameless(stores));
-            let family = with_descendants(&held, &listed);
-            let (spared, ended): (Vec<_>, Vec<_>) =
-                family.into_iter().partition(|process| keep.contains(process));
-            for process in spared.iter().filter(|process| held.contains(*process)) {
-                let remark = format!("pid {} holds a store and is on the keep-list", process.pid);
-                done.remarks.push(remark);
-            }
-            for process in &ended {
-                if let Err(error) = self.host.processes.end(process) {
-                    errors.push(format!("pid {}: {error}", process.pid));
-                }
-            }
-            ended
-        })
-    }
-
-    /// Who holds a file that had its name beside or beneath a store: something else removed it
-    /// under a program that still has it.
-    fn hold_nameless(&self, stores: &[Store<F::Dir>]) -> BTreeSet<ProcessId> {
-        let files = self.host.files;
-        let bases = [Base::Home, Base::Config, Base::Cache, Base::Data, Base::State];
-        let too_wide: Vec<Vec<Name>> = bases
-            .into_iter()
-            .filter_map(|base| files.base(base).ok().flatten())
-            .map(|base| files.place(&base))
-            .collect();
-        let beside: BTreeSet<Vec<Name>> = stores
-            .iter()
-            .flat_map(|store| &store.targets)
-            .map(|target| files.place(target.dir()))
-            .filter(|place| !too_wide.contains(place))
-            .collect();
-        let was_beside = |path: &[u8]| {
-            // What held it may be gone as well: the nearest directory that is left counts.
-            let ends = path.iter().enumerate().rev().filter(|(_, byte)| **byte == b'/');
-            let mut above = ends.filter_map(|(end, _)| path.get(..end));
-            let dir = above.find_map(|above| files.beneath_home(above).ok().flatten());
-            dir.is_some_and(|dir| {
-                let place = files.place(&dir);
-                beside.iter().any(|store| place.starts_with(store))
-            })
-        };
-        let nameless = self.host.processes.nameless().unwrap_or_default();
-        let held = nameless.into_iter().filter(|(_, path)| was_beside(path));
-        held.map(|(process, _)| process).collect()
-    }
-
-    fn await_gone(&self, ended: &[ProcessId]) -> Vec<ProcessId> {
-        self.recorder.step("await-end", |errors| {
-            match self.host.processes.wait_gone(ended, GONE_WITHIN) {
-                Ok(alive) => {
-                    errors.extend(alive.iter().map(|p| format!("pid {} is still alive", p.pid)));
-                    alive
-                }
-                Err(error) => {
-                    errors.push(error.to_string());
-                    ended.to_vec()
-                }
-            }
         })
     }
 
@@ -473,19 +337,6 @@ impl<F: Files> Run<'_, '_, F> {
         });
     }
 
-    /// Lets everything that was frozen and not ended run on.
-    pub(crate) fn thaw(&self, frozen: &[ProcessId]) {
-        if frozen.is_empty() {
-            return;
-        }
-        self.recorder.step("thaw", |errors| {
-            for process in frozen {
-                if let Err(error) = self.host.processes.thaw(process) {
-                    errors.push(format!("pid {}: {error}", process.pid));
-                }
-            }
-        });
-    }
 }
 
 /// Remembers the files that an error says have outlived their unlinking.
@@ -500,67 +351,4 @@ fn quarantine_name(entry: &Entry) -> Name {
     let text = format!("{:x}-{:x}", entry.identity.dev, entry.identity.ino);
     // Hexadecimal digits and a hyphen are always a name.
     Name::new(text.as_bytes()).unwrap_or_else(|| entry.name.clone())
-}
-
-/// `roots` and every descendant of theirs that runs a program from the same directory: a browser's
-/// helpers end with it, an editor started from a shell does not.
-fn with_descendants(roots: &BTreeSet<ProcessId>, listed: &[Process]) -> BTreeSet<ProcessId> {
-    let program_dir = |process: &Process| {
-        let cut = process.exe.iter().rposition(|byte| *byte == b'/').unwrap_or_default();
-        process.exe.get(..cut).map(<[u8]>::to_vec).unwrap_or_default()
-    };
-    let mut family = roots.clone();
-    loop {
-        let grown: Vec<ProcessId> = listed
-            .iter()
-            .filter(|child| !family.contains(&child.id) && !child.zombie)
-            .filter(|child| {
-                listed.iter().any(|parent| {
-                    parent.id.pid == child.parent
-                        && family.contains(&parent.id)
-                        && !child.exe.is_empty()
-                        && program_dir(parent) == program_dir(child)
-                })
-            })
-            .map(|child| child.id.clone())
-            .collect();
-        if grown.is_empty() {
-            return family;
-        }
-        family.extend(grown);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::BTreeMap;
-
-    fn process(pid: u32, parent: u32, exe: &str) -> Process {
-        Process {
-            id: ProcessId { pid, start: 1 },
-            parent,
-            uid: 1000,
-            exe: exe.as_bytes().to_vec(),
-            exe_root_owned: true,
-            comm: String::new(),
-            args: Vec::new(),
-            env: BTreeMap::new(),
-            zombie: false,
-        }
-    }
-
-    #[test]
-    fn ends_a_browsers_helpers_and_spares_a_shells_children() {
-        let listed = [
-            process(10, 1, "/usr/lib/chromium/chromium"),
-            process(11, 10, "/usr/lib/chromium/chromium"),
-            process(12, 11, "/usr/lib/chromium/crashpad"),
-            process(20, 1, "/usr/bin/bash"),
-            process(21, 20, "/opt/editor/editor"),
-        ];
-        let roots = [10, 20].map(|pid| ProcessId { pid, start: 1 }).into_iter().collect();
-        let pids: Vec<u32> = with_descendants(&roots, &listed).iter().map(|p| p.pid).collect();
-        assert_eq!(pids, [10, 11, 12, 20]);
-    }
 }

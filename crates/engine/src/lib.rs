@@ -8,6 +8,7 @@ pub mod bounds;
 pub mod check;
 mod discover;
 pub mod execute;
+mod hand_over;
 pub mod issue;
 mod keyrings;
 pub mod plan;

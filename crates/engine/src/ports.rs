@@ -9,8 +9,12 @@ use exeunt_catalogue::{Base, Edit, KeyringRule, KeyringStore};
 use exeunt_domain::{Instant, Timestamp};
 
 mod agents;
+mod hand_over;
+mod processes;
 
 pub use agents::{AgentError, Agents, Listener, LiveAgent};
+pub use hand_over::{HandOver, HandOverError, Left};
+pub use processes::{Group, Groups, Holder, Process, ProcessError, ProcessId, Processes, Service};
 
 /// One name in a directory: bytes, never empty, never `.` or `..`, never holding `/` or NUL.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -255,133 +259,6 @@ pub trait Files: Sync {
     -> Result<u64, FilesError>;
 }
 
-/// One process, named so that a reused pid is never mistaken for it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ProcessId {
-    /// The pid.
-    pub pid: u32,
-    /// Start time in clock ticks after boot (`/proc/PID/stat` field 22).
-    pub start: u64,
-}
-
-/// What is known of a process of the contained account.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Process {
-    /// Which process.
-    pub id: ProcessId,
-    /// Its parent's pid.
-    pub parent: u32,
-    /// Its real user id.
-    pub uid: u32,
-    /// Its executable, as the kernel resolves it; empty when hidden.
-    pub exe: Vec<u8>,
-    /// The executable is owned by root and not writable by others.
-    pub exe_root_owned: bool,
-    /// Command name, at most 15 bytes; for display only.
-    pub comm: String,
-    /// Its arguments.
-    pub args: Vec<Vec<u8>>,
-    /// Those of `HOME`, `XDG_CONFIG_HOME`, `XDG_CACHE_HOME`, `XDG_DATA_HOME` that it has.
-    pub env: BTreeMap<String, Vec<u8>>,
-    /// A zombie: dead, not yet reaped by its parent.
-    pub zombie: bool,
-}
-
-/// Who holds a file open.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Holder {
-    /// The process.
-    pub process: ProcessId,
-    /// The file or directory that it has open, mapped, or stands in.
-    pub identity: Identity,
-}
-
-/// Why a process operation did not happen.
-#[derive(Debug, thiserror::Error)]
-pub enum ProcessError {
-    /// The operating system refused.
-    #[error("{op}: {source}")]
-    Os {
-        /// The operation, as a system-call name.
-        op: &'static str,
-        /// Its error.
-        #[source]
-        source: std::io::Error,
-    },
-}
-
-/// The processes of the contained account. A process that is gone answers every verb with `Ok`.
-pub trait Processes: Sync {
-    /// Every process of the account, zombies included.
-    ///
-    /// # Errors
-    /// [`ProcessError::Os`].
-    fn list(&self) -> Result<Vec<Process>, ProcessError>;
-
-    /// Which of the account's processes hold one of `files` open: descriptors, mappings, working
-    /// directories. Sorted and without repeats.
-    ///
-    /// # Errors
-    /// [`ProcessError::Os`]; a process that vanishes meanwhile is no error.
-    fn holders(&self, files: &[Identity]) -> Result<Vec<Holder>, ProcessError>;
-
-    /// Files without a name that processes still hold, by the path that they had. An adapter that
-    /// cannot tell answers with none.
-    ///
-    /// # Errors
-    /// [`ProcessError::Os`]; a process that vanishes meanwhile is no error.
-    fn nameless(&self) -> Result<Vec<(ProcessId, Vec<u8>)>, ProcessError> {
-        Ok(Vec::new())
-    }
-
-    /// Processes that must be spared: our own, the bus, the keyring daemon, the compositor or X
-    /// server, the locker, the tray with its children. By pid, start time and executable.
-    ///
-    /// # Errors
-    /// [`ProcessError::Os`].
-    fn keep_list(&self) -> Result<Vec<ProcessId>, ProcessError>;
-
-    /// Stops a process from running on. Its probe is [`Processes::is_frozen`].
-    ///
-    /// # Errors
-    /// [`ProcessError::Os`].
-    fn freeze(&self, process: &ProcessId) -> Result<(), ProcessError>;
-
-    /// Whether a process is stopped or gone.
-    ///
-    /// # Errors
-    /// [`ProcessError::Os`].
-    fn is_frozen(&self, process: &ProcessId) -> Result<bool, ProcessError>;
-
-    /// Lets a frozen process run on.
-    ///
-    /// # Errors
-    /// [`ProcessError::Os`].
-    fn thaw(&self, process: &ProcessId) -> Result<(), ProcessError>;
-
-    /// Ends a process at once (`SIGKILL` through a pidfd). Its probe is [`Processes::is_running`].
-    ///
-    /// # Errors
-    /// [`ProcessError::Os`].
-    fn end(&self, process: &ProcessId) -> Result<(), ProcessError>;
-
-    /// Whether a process is alive; a zombie is not.
-    ///
-    /// # Errors
-    /// [`ProcessError::Os`].
-    fn is_running(&self, process: &ProcessId) -> Result<bool, ProcessError>;
-
-    /// Waits until all of `processes` are gone or `deadline` has passed; returns those still alive.
-    ///
-    /// # Errors
-    /// [`ProcessError::Os`].
-    fn wait_gone(
-        &self,
-        processes: &[ProcessId],
-        deadline: Duration,
-    ) -> Result<Vec<ProcessId>, ProcessError>;
-}
-
 /// One item of a keychain. Never its secret.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeychainItem {
@@ -588,6 +465,8 @@ pub struct Host<'a, F: Files> {
     pub include: &'a [String],
     /// The session's lock.
     pub locker: &'a dyn Locker,
+    /// Leaving the machine to the next person; `None` where that cannot be done from here.
+    pub hand_over: Option<&'a dyn HandOver>,
     /// Whether the account cannot reach into a quarantine: true for root's, false in user mode.
     pub isolated: bool,
     /// Time.

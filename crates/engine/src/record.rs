@@ -32,10 +32,19 @@ impl<'a> Recorder<'a> {
         name: &'static str,
         work: impl FnOnce(&mut Vec<String>) -> T,
     ) -> T {
+        self.step_told(name, |errors, _| work(errors))
+    }
+
+    /// The same, where the second list tells how it was done.
+    pub(crate) fn step_told<T>(
+        &self,
+        name: &'static str,
+        work: impl FnOnce(&mut Vec<String>, &mut Vec<String>) -> T,
+    ) -> T {
         (self.observe)(&Moment::Begins(name));
         let began = self.clock.instant();
-        let mut errors = Vec::new();
-        let value = work(&mut errors);
+        let (mut errors, mut told) = (Vec::new(), Vec::new());
+        let value = work(&mut errors, &mut told);
         let ended = self.clock.instant();
         errors.sort();
         errors.dedup();
@@ -44,6 +53,7 @@ impl<'a> Recorder<'a> {
             ms: ended.ms_since(began),
             at_ms: ended.ms_since(self.accepted),
             error: (!errors.is_empty()).then(|| errors.join("; ")),
+            detail: (!told.is_empty()).then(|| told.join("; ")),
         };
         (self.observe)(&Moment::Ended(report.clone()));
         self.lock().push(report);

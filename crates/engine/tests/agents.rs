@@ -46,6 +46,7 @@ impl Rig {
             agents: Some(&agents),
             include: &self.include,
             locker: &locker,
+            hand_over: None,
             isolated: true,
             clock: &clock,
             journal: &journal,
@@ -69,6 +70,7 @@ fn demand(tier: Tier) -> Demand {
         tier,
         subject: None,
         reason: None,
+        hand_over: false,
     }
 }
 

@@ -6,10 +6,12 @@ use exeunt_catalogue::Catalogue;
 use exeunt_domain::order::{Demand, RECEIPT_EVENT};
 use exeunt_domain::receipt::{Before, LockReport, Mode, ReceiptBody};
 use exeunt_domain::{Authority, Jti, Outcome, StoreReport, Tier, Timestamp, Txn, Verdict};
-use exeunt_engine::ports::{Clock as _, Host, Keychains, Locker, Moment};
+use exeunt_engine::ports::{Clock as _, HandOver, Host, Identity, Keychains, Locker, Moment};
 use exeunt_engine::{Chain, Device, Plan, Receipt, Survey, issue};
 use exeunt_ssf::{Expected, Jwks, SigningKey};
-use exeunt_testkit::{FakeClock, FakeFiles, FakeJournal, FakeKeychains, FakeLocker, FakeProcesses};
+use exeunt_testkit::{
+    FakeClock, FakeFiles, FakeHandOver, FakeJournal, FakeKeychains, FakeLocker, FakeProcesses,
+};
 
 const COOKIES: &str = ".config/chromium/Default/Cookies";
 const SSO: &str = ".aws/sso/cache/a.json";
@@ -21,6 +23,8 @@ struct Rig {
     keychains: FakeKeychains,
     locker: FakeLocker,
     isolated: bool,
+    hand_over: Option<FakeHandOver>,
+    demand: Demand,
 }
 
 fn home() -> FakeFiles {
@@ -37,7 +41,15 @@ impl Rig {
     fn over(files: FakeFiles) -> Self {
         let processes = FakeProcesses::new().holding(&files);
         let (keychains, locker) = (FakeKeychains::new(), FakeLocker::new());
-        Self { files, processes, keychains, locker, isolated: true }
+        Self {
+            files,
+            processes,
+            keychains,
+            locker,
+            isolated: true,
+            hand_over: Some(FakeHandOver::new()),
+            demand: demand(),
+        }
     }
 
     fn contain(&self) -> ReceiptBody {
@@ -49,7 +61,8 @@ impl Rig {
         let (clock, journal) = (FakeClock::at(1_000_000).ticking(100), FakeJournal::new());
         let host = self.host(&clock, &journal, observe);
         let survey = Survey::take(&catalogue, &host);
-        let armed = Plan::draft(survey, Tier::SignOut).arm(demand(), &clock, clock.instant());
+        let plan = Plan::draft(survey, self.demand.tier);
+        let armed = plan.arm(self.demand.clone(), &clock, clock.instant());
         let checked = armed.execute(&host, vec![], vec![]).check(&catalogue, &host);
         let key = SigningKey::generate().unwrap();
         let device = Device {
@@ -81,6 +94,7 @@ impl Rig {
             agents: None,
             include: &[],
             locker: &self.locker as &dyn Locker,
+            hand_over: self.hand_over.as_ref().map(|port| port as &dyn HandOver),
             isolated: self.isolated,
             clock,
             journal,
@@ -96,6 +110,7 @@ fn demand() -> Demand {
         tier: Tier::SignOut,
         subject: None,
         reason: None,
+        hand_over: false,
     }
 }
 
@@ -394,4 +409,135 @@ fn receipts_chain_by_the_hash_of_the_one_before() {
     assert_eq!(chain.seq, 1);
     assert_eq!(chain.last.len(), 64);
     assert_ne!(chain.last, Chain::default().after("another").last);
+}
+
+/// A holder in a group of its own, somebody beside it, a bus and a manager.
+fn processes(files: &FakeFiles) -> FakeProcesses {
+    FakeProcesses::new()
+        .process(7, "/usr/lib/chromium/chromium")
+        .group(7, "app")
+        .process(8, "/usr/bin/writer")
+        .process(9, "/usr/bin/dbus-daemon")
+        .keep(9)
+        .process(10, "/usr/lib/systemd/systemd")
+        .pillar(10)
+        .holding(files)
+}
+
+#[test]
+fn a_group_is_frozen_as_one_and_thawed_and_its_stray_is_stopped_by_signal() {
+    let files = home();
+    let rig = Rig { processes: processes(&files), ..Rig::over(files) };
+    let body = rig.contain();
+    let asked = rig.processes.asked();
+    assert!(asked.contains(&"freeze app".into()) && asked.contains(&"thaw app".into()), "{asked:?}");
+    assert!(!asked.contains(&"freeze 7".into()), "{asked:?}");
+    let freeze = body.steps.iter().find(|step| step.step == "freeze").unwrap();
+    assert!(freeze.detail.as_ref().unwrap().contains("1 control group"), "{freeze:?}");
+
+    let files = home();
+    let rig = Rig { processes: processes(&files).thawed_at_once("app"), ..Rig::over(files) };
+    rig.contain();
+    assert!(rig.processes.asked().contains(&"freeze 7".into()), "{:?}", rig.processes.asked());
+}
+
+#[test]
+fn a_sign_out_leaves_whoever_holds_nothing_and_a_purge_only_what_the_session_stands_on() {
+    let sign_out = Rig { processes: processes(&home()), ..Rig::over(home()) };
+    let body = sign_out.contain();
+    assert!([7, 8, 9, 10].iter().all(|pid| sign_out.processes.lives(*pid)));
+    assert!(!body.stores.iter().any(|row| row.app == "account"));
+
+    let demand = Demand { tier: Tier::Purge, ..demand() };
+    let purge = Rig { processes: processes(&home()), demand, ..Rig::over(home()) };
+    let body = purge.contain();
+    assert!(purge.processes.asked().contains(&"end app".into()));
+    assert!(!purge.processes.lives(7) && !purge.processes.lives(8));
+    assert!(purge.processes.lives(9) && purge.processes.lives(10));
+    assert_eq!(row(&body, "account", "processes").verdict, Some(Verdict::Gone));
+    assert_eq!(body.outcome, Outcome::Verified, "{:#?}", body.stores);
+}
+
+#[test]
+fn a_purge_ends_who_starts_meanwhile_and_says_who_would_not_end() {
+    let demand = Demand { tier: Tier::Purge, ..demand() };
+    let rig = Rig { processes: processes(&home()).stubborn(8), demand, ..Rig::over(home()) };
+    let late = &rig.processes;
+    let body = rig.contain_while(&after("thaw", || late.start(20, &[]))).body;
+    assert!(!rig.processes.lives(20));
+    let left = row(&body, "account", "processes");
+    assert_eq!(left.verdict, Some(Verdict::Residual));
+    assert!(left.detail.as_ref().unwrap().contains("pid 8"), "{left:?}");
+    assert_eq!(body.outcome, Outcome::Partial);
+}
+
+#[test]
+fn a_hand_over_is_verified_only_when_nothing_of_the_account_is_left() {
+    let demand = Demand { hand_over: true, ..demand() };
+    let rig = Rig { processes: processes(&home()), demand: demand.clone(), ..Rig::over(home()) };
+    let body = rig.contain();
+    assert_eq!(rig.hand_over.as_ref().unwrap().asked(), 1);
+    assert_eq!(body.outcome, Outcome::Verified, "{:#?}", body.stores);
+    for what in ["processes", "login-sessions", "runtime-directory"] {
+        assert_eq!(row(&body, "account", what).verdict, Some(Verdict::Gone), "{what}");
+    }
+    assert!(matches!(&body.lock, LockReport::Proved { how } if how.contains("handed over")));
+    assert!(body.steps.iter().any(|step| step.step == "hand-over"));
+
+    let hand_over = Some(FakeHandOver::with_survivor(7, "sh"));
+    let rig = Rig { hand_over, demand: demand.clone(), ..Rig::over(home()) };
+    let body = rig.contain();
+    assert_eq!(row(&body, "account", "processes").verdict, Some(Verdict::Residual));
+    assert_eq!(body.outcome, Outcome::Partial);
+
+    let body = Rig { hand_over: None, demand, ..Rig::over(home()) }.contain();
+    assert_eq!(row(&body, "account", "processes").verdict, Some(Verdict::Refused));
+}
+
+#[test]
+fn a_hand_over_counts_keyring_items_while_the_keyring_still_runs() {
+    let gh: &[(&str, &str)] = &[("service", "gh:github.com"), ("username", "alice")];
+    let demand = Demand { hand_over: true, ..demand() };
+    let keychains = FakeKeychains::new().item("gh", gh);
+    let body = Rig { keychains, demand, ..Rig::over(home()) }.contain();
+    let at = |name: &str| body.steps.iter().find(|step| step.step == name).unwrap().at_ms;
+    assert!(at("count-keychain") <= at("hand-over"), "{:#?}", body.steps);
+}
+
+#[test]
+fn a_process_that_hides_what_it_holds_makes_every_verdict_unknown() {
+    let files = home().hold(7, COOKIES);
+    let rig = Rig { processes: processes(&files).hide(8), ..Rig::over(files) };
+    let body = rig.contain();
+    assert_eq!(row(&body, "chromium", "cookies").verdict, Some(Verdict::Unknown));
+    assert!(row(&body, "aws", "sso-cache").detail.as_ref().unwrap().contains("hides"));
+    assert_eq!(body.outcome, Outcome::Unreachable);
+}
+
+#[test]
+fn a_holder_that_is_started_again_takes_who_started_it_along_and_the_receipt_says_so() {
+    let files = home().hold(7, COOKIES);
+    let held = FakeProcesses::new().process(6, "/bin/sh").child_of(7, 6).holding(&files);
+    let rig = Rig { processes: held, ..Rig::over(files) };
+    let (files, started) = (&rig.files, &rig.processes);
+    let body = rig.contain_while(&after("prove-lock", || {
+        let again = files.put(COOKIES, b"again");
+        started.start_below(17, 6, &[Identity { dev: 1, ino: again }]);
+    }));
+    assert!(!rig.processes.lives(7) && !rig.processes.lives(17) && !rig.processes.lives(6));
+    let body = body.body;
+    let cookies = row(&body, "chromium", "cookies");
+    assert_eq!(cookies.verdict, Some(Verdict::Gone));
+    assert!(cookies.detail.as_ref().unwrap().contains("came back"), "{cookies:?}");
+    assert!(body.remarks.iter().any(|remark| remark.contains("pid 6")), "{:?}", body.remarks);
+}
+
+#[test]
+fn the_service_behind_a_holder_is_stopped_once_its_manager_runs_again() {
+    let files = home().hold(7, COOKIES);
+    let rig = Rig { processes: processes(&files).service(7, "sync.service"), ..Rig::over(files) };
+    rig.contain();
+    let asked = rig.processes.asked();
+    let at = |what: &str| asked.iter().position(|verb| verb == what).unwrap();
+    assert!(at("thaw 10") < at("stop sync.service"), "{asked:?}");
 }

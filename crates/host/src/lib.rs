@@ -9,6 +9,7 @@ pub mod agents;
 mod bounded;
 pub mod clock;
 pub mod files;
+pub mod hand_over;
 pub mod journal;
 pub mod keychain;
 pub mod locker;

@@ -7,6 +7,7 @@
 mod agents;
 pub mod contract;
 mod files;
+mod hand_over;
 mod keychains;
 mod locker;
 mod processes;
@@ -14,6 +15,7 @@ mod time;
 
 pub use agents::FakeAgents;
 pub use files::{FakeDir, FakeFiles, FakeQuarantine};
+pub use hand_over::FakeHandOver;
 pub use keychains::FakeKeychains;
 pub use locker::FakeLocker;
 pub use processes::FakeProcesses;

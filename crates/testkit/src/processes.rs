@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use exeunt_engine::ports::{Holder, Identity, Process, ProcessError, ProcessId, Processes};
+use exeunt_engine::ports::{
+    Group, Groups, Holder, Identity, Process, ProcessError, ProcessId, Processes, Service,
+};
 
 use crate::FakeFiles;
 
@@ -20,6 +22,7 @@ pub struct FakeProcesses {
 struct State {
     processes: BTreeMap<u32, Fake>,
     asked: Vec<String>,
+    thawed_at_once: Option<Group>,
 }
 
 #[derive(Debug)]
@@ -28,7 +31,22 @@ struct Fake {
     holds: BTreeSet<Identity>,
     kept: bool,
     stubborn: bool,
+    pillar: bool,
+    hides: bool,
     frozen: bool,
+    group: Option<Group>,
+    service: Option<Service>,
+}
+
+impl Fake {
+    fn is_in(&self, group: &str) -> bool {
+        self.group.as_ref().is_some_and(|own| own.0 == group) && !self.process.zombie
+    }
+
+    fn end(&mut self) {
+        self.process.zombie = true;
+        self.holds.clear();
+    }
 }
 
 /// The id that a [`FakeProcesses`] gives a pid.
@@ -104,6 +122,53 @@ impl FakeProcesses {
         self
     }
 
+    /// Makes a process one that the session hangs on.
+    #[must_use]
+    pub fn pillar(self, pid: u32) -> Self {
+        self.change(pid, |fake| fake.pillar = true);
+        self
+    }
+
+    /// Makes a process hide what it holds open.
+    #[must_use]
+    pub fn hide(self, pid: u32) -> Self {
+        self.change(pid, |fake| fake.hides = true);
+        self
+    }
+
+    /// Puts a process into a group.
+    #[must_use]
+    pub fn group(self, pid: u32, group: &str) -> Self {
+        self.join_group(pid, group);
+        self
+    }
+
+    /// Puts a process into a group while the engine is at work.
+    pub fn join_group(&self, pid: u32, group: &str) {
+        self.change(pid, |fake| fake.group = Some(Group(group.to_owned())));
+    }
+
+    /// Makes a process the main one of a service.
+    #[must_use]
+    pub fn service(self, pid: u32, service: &str) -> Self {
+        self.change(pid, |fake| fake.service = Some(Service(service.to_owned())));
+        self
+    }
+
+    /// Makes a process the child of another.
+    #[must_use]
+    pub fn child_of(self, pid: u32, parent: u32) -> Self {
+        self.change(pid, |fake| fake.process.parent = parent);
+        self
+    }
+
+    /// Lets somebody thaw a group as soon as it is frozen, as its owner can.
+    #[must_use]
+    pub fn thawed_at_once(self, group: &str) -> Self {
+        self.state().thawed_at_once = Some(Group(group.to_owned()));
+        self
+    }
+
     /// Makes a process outlive every signal, as one in an uninterruptible wait does.
     #[must_use]
     pub fn stubborn(self, pid: u32) -> Self {
@@ -121,6 +186,20 @@ impl FakeProcesses {
     /// Starts a process while the engine is at work.
     pub fn start(&self, pid: u32, holds: &[Identity]) {
         self.change(pid, |fake| fake.holds.extend(holds));
+    }
+
+    /// Starts a process of a parent while the engine is at work.
+    pub fn start_below(&self, pid: u32, parent: u32, holds: &[Identity]) {
+        self.change(pid, |fake| {
+            fake.process.parent = parent;
+            fake.holds.extend(holds);
+        });
+    }
+
+    /// Whether a process lives.
+    #[must_use]
+    pub fn lives(&self, pid: u32) -> bool {
+        self.answer(&id(pid), false, |_| true)
     }
 
     /// Every signal that was sent, as `verb pid`, in order.
@@ -150,7 +229,11 @@ impl FakeProcesses {
             holds: BTreeSet::new(),
             kept: false,
             stubborn: false,
+            pillar: false,
+            hides: false,
             frozen: false,
+            group: None,
+            service: None,
         }));
     }
 
@@ -163,6 +246,31 @@ impl FakeProcesses {
         {
             effect(fake);
         }
+    }
+
+    /// Does something to everybody in a group, unless it holds somebody of `spared`.
+    fn send_group(
+        &self,
+        verb: &str,
+        group: &Group,
+        spared: &BTreeSet<ProcessId>,
+        effect: impl Fn(&mut Fake),
+    ) -> bool {
+        let mut state = self.state();
+        let mut members = state.processes.values().filter(|fake| fake.is_in(&group.0));
+        if members.any(|fake| spared.contains(&fake.process.id)) {
+            return false;
+        }
+        state.asked.push(format!("{verb} {}", group.0));
+        let members = state.processes.values_mut().filter(|fake| fake.is_in(&group.0));
+        members.filter(|fake| !fake.stubborn).for_each(effect);
+        true
+    }
+
+    fn ids(&self, wanted: impl Fn(&Fake) -> bool) -> Vec<ProcessId> {
+        let state = self.state();
+        let live = state.processes.values().filter(|fake| !fake.process.zombie && wanted(fake));
+        live.map(|fake| fake.process.id.clone()).collect()
     }
 
     fn answer(&self, process: &ProcessId, if_gone: bool, ask: impl FnOnce(&Fake) -> bool) -> bool {
@@ -180,7 +288,7 @@ impl Processes for FakeProcesses {
     fn holders(&self, files: &[Identity]) -> Result<Vec<Holder>, ProcessError> {
         let state = self.state();
         let mut found = BTreeSet::new();
-        for fake in state.processes.values().filter(|fake| !fake.process.zombie) {
+        for fake in state.processes.values().filter(|fake| !fake.process.zombie && !fake.hides) {
             for identity in files.iter().filter(|file| fake.holds.contains(file)) {
                 let process = fake.process.id.clone();
                 found.insert(Holder { process, identity: *identity });
@@ -193,6 +301,61 @@ impl Processes for FakeProcesses {
         let state = self.state();
         let kept = state.processes.values().filter(|fake| fake.kept);
         Ok(kept.map(|fake| fake.process.id.clone()).collect())
+    }
+
+    fn pillars(&self) -> Result<Vec<ProcessId>, ProcessError> {
+        Ok(self.ids(|fake| fake.pillar))
+    }
+
+    fn hidden(&self) -> Result<Vec<ProcessId>, ProcessError> {
+        Ok(self.ids(|fake| fake.hides))
+    }
+
+    fn groups(&self, spared: &BTreeSet<ProcessId>) -> Result<Groups, ProcessError> {
+        let state = self.state();
+        let all: BTreeSet<&Group> =
+            state.processes.values().filter_map(|fake| fake.group.as_ref()).collect();
+        let holds_spared = |group: &Group| {
+            let mut members = state.processes.values().filter(|fake| fake.is_in(&group.0));
+            members.any(|fake| spared.contains(&fake.process.id))
+        };
+        let groups = all.into_iter().filter(|group| !holds_spared(group)).cloned().collect();
+        Ok(Groups { groups, none_because: None })
+    }
+
+    fn freeze_group(
+        &self,
+        group: &Group,
+        spared: &BTreeSet<ProcessId>,
+    ) -> Result<bool, ProcessError> {
+        let stays = self.state().thawed_at_once.as_ref() != Some(group);
+        Ok(self.send_group("freeze", group, spared, |fake| fake.frozen = stays))
+    }
+
+    fn thaw_group(&self, group: &Group) -> Result<(), ProcessError> {
+        self.send_group("thaw", group, &BTreeSet::new(), |fake| fake.frozen = false);
+        Ok(())
+    }
+
+    fn end_group(
+        &self,
+        group: &Group,
+        spared: &BTreeSet<ProcessId>,
+    ) -> Result<bool, ProcessError> {
+        Ok(self.send_group("end", group, spared, Fake::end))
+    }
+
+    fn service_of(&self, process: &ProcessId) -> Result<Option<Service>, ProcessError> {
+        let state = self.state();
+        Ok(state.processes.get(&process.pid).and_then(|fake| fake.service.clone()))
+    }
+
+    fn stop_service(&self, service: &Service) -> Result<(), ProcessError> {
+        let mut state = self.state();
+        state.asked.push(format!("stop {}", service.0));
+        let of = state.processes.values_mut().filter(|fake| fake.service.as_ref() == Some(service));
+        of.for_each(Fake::end);
+        Ok(())
     }
 
     fn freeze(&self, process: &ProcessId) -> Result<(), ProcessError> {
@@ -210,10 +373,7 @@ impl Processes for FakeProcesses {
     }
 
     fn end(&self, process: &ProcessId) -> Result<(), ProcessError> {
-        self.send("end", process, |fake| {
-            fake.process.zombie = true;
-            fake.holds.clear();
-        });
+        self.send("end", process, Fake::end);
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use std::cell::Cell;
 use exeunt_catalogue::{AgentRule, Base, Edit};
 
 use exeunt_engine::ports::{
-    Agents, Files as _, FilesError, Identity, Journal, JournalRecord, Keychains, Locker, Name,
+    Agents, Files as _, FilesError, Group, Identity, Journal, JournalRecord, Keychains, Locker, Name,
     ProcessId, Processes as _,
 };
 use exeunt_testkit::contract::{agents, files, journal, keychains, locker, processes};
@@ -152,6 +152,12 @@ impl processes::ProcessesRig for Processes {
         let file = Identity { dev: 1, ino: u64::from(pid) };
         self.fake.start(pid, &[file]);
         (FakeProcesses::id(pid), file)
+    }
+
+    fn start_group(&self) -> Option<(Group, ProcessId)> {
+        let (process, _) = self.start_holder();
+        self.fake.join_group(process.pid, "app");
+        Some((Group("app".to_owned()), process))
     }
 }
 

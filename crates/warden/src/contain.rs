@@ -81,6 +81,7 @@ fn contain_one(
         ms: surveyed.ms_since(before),
         at_ms: surveyed.ms_since(accepted),
         error: None,
+        detail: None,
     };
     let armed = Plan::draft(survey, demand.tier).arm(demand, clock, accepted);
     Ok(armed.execute(&host, remarks, vec![first]).check(means.catalogue, &host))

@@ -92,7 +92,7 @@ fn closed(outcome: Outcome, hub_committed: bool, hub_refused: Option<&str>) -> W
 }
 
 fn step() -> StepReport {
-    StepReport { step: "freeze".into(), ms: 1.5, at_ms: 2.5, error: None }
+    StepReport { step: "freeze".into(), ms: 1.5, at_ms: 2.5, error: None, detail: None }
 }
 
 fn progress() -> WardenAnswer {

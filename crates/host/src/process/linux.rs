@@ -9,13 +9,17 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use exeunt_engine::ports::{Holder, Identity, Process, ProcessError, ProcessId, Processes};
+use exeunt_engine::ports::{
+    Group, Groups, Holder, Identity, Process, ProcessError, ProcessId, Processes, Service,
+};
 use rustix::process::{Signal, geteuid};
 use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System, UpdateKind};
 
+use super::cgroup::Tree;
 use super::holders;
 use super::pidfd::{Pidfd, wait};
 use super::proc::{Pinned, is_trusted_program};
+use super::services;
 use crate::users::Account;
 
 /// Programs that a session needs to stay usable, and locked, while it is contained. They are kept
@@ -59,6 +63,39 @@ const KEPT: &[&str] = &[
     "exeunt-*",
 ];
 
+/// Programs that a session hangs on: with them it ends, and what is kept with it. They count only when
+/// root owns them.
+const PILLARS: &[&str] = &[
+    "systemd",
+    "gnome-session-*",
+    "xfce4-session",
+    "mate-session",
+    "cinnamon-session*",
+    "lxsession",
+    "lxqt-session",
+    "plasma_session",
+    "startplasma-*",
+    "ksmserver",
+];
+
+/// Programs that hide what they hold open for their own good, as the kernel cuts their names: what they
+/// hold are secrets of their own, of which other rows speak. A name proves nothing, and only a warden
+/// in user mode, which claims no isolation, ever has to go by it.
+const HIDE_THEMSELVES: &[&str] = &[
+    "(sd-pam)",
+    "exeunt-agent",
+    "exeunt-warden",
+    "fusermount3",
+    "gnome-keyring-d",
+    "gpg-agent",
+    "kwalletd5",
+    "kwalletd6",
+    "scdaemon",
+    "ssh-agent",
+    "su",
+    "sudo",
+];
+
 /// How long a freeze is watched until it shows, so that a probe right after it is answered.
 const SETTLE: Duration = Duration::from_millis(20);
 
@@ -76,13 +113,15 @@ pub struct LinuxProcesses {
     /// Only those whose `HOME` this is are the account's; None: all of the user id's.
     home: Option<PathBuf>,
     keep: KeepList,
+    /// None: there is no hierarchy of control groups here that is ours to use.
+    groups: Option<Tree>,
 }
 
 impl LinuxProcesses {
     /// The processes whose real user id is `uid`, sparing those of `keep`.
     #[must_use]
     pub fn of_uid(uid: u32, keep: KeepList) -> Self {
-        Self { uid, home: None, keep }
+        Self { uid, home: None, keep, groups: groups_for(uid) }
     }
 
     /// The processes of `account`. Where it shares this process's own user id, only those whose
@@ -91,7 +130,8 @@ impl LinuxProcesses {
     #[must_use]
     pub fn of_account(account: &Account, keep: KeepList) -> Self {
         let shared = geteuid().as_raw() == account.uid;
-        Self { uid: account.uid, home: shared.then(|| account.home.clone()), keep }
+        let home = shared.then(|| account.home.clone());
+        Self { uid: account.uid, home, keep, groups: groups_for(account.uid) }
     }
 
     /// Every process of the user id, whatever its home.
@@ -139,6 +179,13 @@ impl LinuxProcesses {
             Some(_) => Err(refused()),
             None => Ok(()),
         }
+    }
+
+    /// Whether a member of a control group is the account's and not spared.
+    fn is_ours(&self, pid: u32, spared: &BTreeSet<ProcessId>) -> io::Result<bool> {
+        let Some(pinned) = Pinned::open(pid)? else { return Ok(pid != 0) };
+        let (Some(id), Some(uid)) = (pinned.id()?, pinned.uid()?) else { return Ok(true) };
+        Ok(uid == self.uid && !spared.contains(&id))
     }
 
     fn is_kept(process: &Process, own_programs: Option<&[u8]>) -> bool {
@@ -257,6 +304,87 @@ impl Processes for LinuxProcesses {
         Ok(kept.into_iter().collect())
     }
 
+    fn pillars(&self) -> Result<Vec<ProcessId>, ProcessError> {
+        let mut pillars = self.everyone()?;
+        pillars.retain(|process| {
+            process.exe_root_owned && is_trusted_program(&process.exe, PILLARS) && !process.zombie
+        });
+        Ok(pillars.into_iter().map(|process| process.id).collect())
+    }
+
+    fn hidden(&self) -> Result<Vec<ProcessId>, ProcessError> {
+        let above = lineage().map_err(os("read"))?;
+        let mut hidden = Vec::new();
+        for process in self.everyone()? {
+            let known = HIDE_THEMSELVES.contains(&process.comm.as_str());
+            if process.zombie || known || above.contains(&process.id) {
+                continue;
+            }
+            let Some(pinned) = Pinned::open_same(&process.id).map_err(os("open"))? else {
+                continue;
+            };
+            if pinned.hides_files().map_err(os("read"))? {
+                hidden.push(process.id);
+            }
+        }
+        Ok(hidden)
+    }
+
+    fn groups(&self, spared: &BTreeSet<ProcessId>) -> Result<Groups, ProcessError> {
+        let none = |why: &str| Groups { groups: Vec::new(), none_because: Some(why.to_owned()) };
+        if !geteuid().is_root() {
+            return Ok(none("control groups are root's"));
+        }
+        let Some(tree) = &self.groups else {
+            return Ok(none("no control groups of version 2 are mounted here"));
+        };
+        let mut candidates = BTreeSet::new();
+        for process in self.list()?.iter().filter(|process| !process.zombie) {
+            let pinned = Pinned::open_same(&process.id).map_err(os("open"))?;
+            let group = pinned.map_or(Ok(None), |pinned| Tree::group_of(&pinned));
+            candidates.extend(group.map_err(os("read"))?);
+        }
+        let mut groups = Vec::new();
+        for group in candidates {
+            if tree.is_ours(&group, |pid| self.is_ours(pid, spared)).map_err(os("read"))? {
+                groups.push(group);
+            }
+        }
+        Ok(Groups { groups, none_because: None })
+    }
+
+    fn freeze_group(
+        &self,
+        group: &Group,
+        spared: &BTreeSet<ProcessId>,
+    ) -> Result<bool, ProcessError> {
+        let Some(tree) = &self.groups else { return Ok(false) };
+        tree.freeze(group, |pid| self.is_ours(pid, spared)).map_err(os("cgroup.freeze"))
+    }
+
+    fn thaw_group(&self, group: &Group) -> Result<(), ProcessError> {
+        let Some(tree) = &self.groups else { return Ok(()) };
+        tree.thaw(group).map_err(os("cgroup.freeze"))
+    }
+
+    fn end_group(
+        &self,
+        group: &Group,
+        spared: &BTreeSet<ProcessId>,
+    ) -> Result<bool, ProcessError> {
+        let Some(tree) = &self.groups else { return Ok(false) };
+        tree.end(group, |pid| self.is_ours(pid, spared)).map_err(os("cgroup.kill"))
+    }
+
+    fn service_of(&self, process: &ProcessId) -> Result<Option<Service>, ProcessError> {
+        let Some(pinned) = Pinned::open_same(process).map_err(os("open"))? else { return Ok(None) };
+        services::of(&pinned, self.uid).map_err(os("read"))
+    }
+
+    fn stop_service(&self, service: &Service) -> Result<(), ProcessError> {
+        services::stop(service, self.uid).map_err(os("StopUnit"))
+    }
+
     fn freeze(&self, process: &ProcessId) -> Result<(), ProcessError> {
         self.signal(process, Signal::STOP)?;
         let until = Instant::now() + SETTLE;
@@ -268,10 +396,16 @@ impl Processes for LinuxProcesses {
     }
 
     fn is_frozen(&self, process: &ProcessId) -> Result<bool, ProcessError> {
-        let pinned = Pinned::open_same(process).map_err(os("open"))?;
-        let states = pinned.map(|p| p.thread_states()).transpose().map_err(os("read"))?;
-        let stands = |state: &u8| matches!(state, b'T' | b'Z' | b'X' | b'x');
-        Ok(states.unwrap_or_default().iter().all(stands))
+        let Some(pinned) = Pinned::open_same(process).map_err(os("open"))? else {
+            return Ok(true);
+        };
+        let states = pinned.thread_states().map_err(os("read"))?;
+        if states.iter().all(|state| matches!(state, b'T' | b'Z' | b'X' | b'x')) {
+            return Ok(true);
+        }
+        let Some(tree) = &self.groups else { return Ok(false) };
+        let group = Tree::group_of(&pinned).map_err(os("read"))?;
+        group.map_or(Ok(false), |group| tree.is_frozen(&group)).map_err(os("read"))
     }
 
     fn thaw(&self, process: &ProcessId) -> Result<(), ProcessError> {
@@ -318,8 +452,21 @@ impl Processes for LinuxProcesses {
     }
 }
 
+/// The control groups, where this process may use them for that account: as root, and not for its own
+/// user id, under which others may run.
+fn groups_for(uid: u32) -> Option<Tree> {
+    let own = geteuid();
+    if !own.is_root() || own.as_raw() == uid {
+        return None;
+    }
+    Tree::find().unwrap_or_else(|error| {
+        tracing::warn!(%error, "control groups could not be looked for");
+        None
+    })
+}
+
 /// This process and its ancestors, whoever they belong to.
-fn lineage() -> io::Result<BTreeSet<ProcessId>> {
+pub(crate) fn lineage() -> io::Result<BTreeSet<ProcessId>> {
     let mut line = BTreeSet::new();
     let mut pid = std::process::id();
     while pid > 0 {

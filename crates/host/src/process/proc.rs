@@ -125,6 +125,15 @@ impl Pinned {
         pairs.map(|(key, value)| (key, value.to_vec())).collect()
     }
 
+    /// Whether what it holds open is hidden from this process.
+    pub(super) fn hides_files(&self) -> io::Result<bool> {
+        match names_in(&self.dir, "fd") {
+            Ok(_) => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The letters of the states of all its threads.
     pub(super) fn thread_states(&self) -> io::Result<Vec<u8>> {
         let mut states = Vec::new();

@@ -2,9 +2,10 @@
 //!
 //! It refuses to end a process that the rig did not start.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use exeunt_engine::ports::{Identity, ProcessId, Processes};
+use exeunt_engine::ports::{Group, Identity, ProcessId, Processes};
 
 /// A way to start processes behind the port's back.
 pub trait ProcessesRig {
@@ -15,6 +16,8 @@ pub trait ProcessesRig {
     fn processes(&self) -> &Self::Processes;
     /// Starts a process that holds one file open and runs until it is ended.
     fn start_holder(&self) -> (ProcessId, Identity);
+    /// Starts a process in a group of its own; None where there are no groups.
+    fn start_group(&self) -> Option<(Group, ProcessId)>;
 }
 
 /// Long enough for a signal to arrive, however busy the machine is.
@@ -26,6 +29,7 @@ pub fn all<R: ProcessesRig>(make: impl Fn() -> R) {
     freezes_and_thaws(&make());
     ends_and_waits(&make());
     a_reused_pid_is_another_process(&make());
+    freezes_and_ends_a_group_as_one(&make());
 }
 
 fn lists_and_finds_a_holder<R: ProcessesRig>(rig: &R) {
@@ -91,4 +95,31 @@ fn a_reused_pid_is_another_process<R: ProcessesRig>(rig: &R) {
     assert!(!processes.is_running(&before).expect("looks"));
     assert!(processes.is_running(&process).expect("looks"));
     processes.end(&process).expect("ends");
+}
+
+fn freezes_and_ends_a_group_as_one<R: ProcessesRig>(rig: &R) {
+    let nobody = BTreeSet::new();
+    let processes = rig.processes();
+    let Some((group, process)) = rig.start_group() else {
+        let found = processes.groups(&nobody).expect("looks");
+        assert!(found.groups.is_empty() && found.none_because.is_some(), "{found:?}");
+        return;
+    };
+    let spared = BTreeSet::from([process.clone()]);
+    let among = |spared| processes.groups(spared).expect("looks").groups.contains(&group);
+    assert!(among(&nobody));
+    assert!(!among(&spared));
+    assert!(!processes.freeze_group(&group, &spared).expect("spares"));
+    assert!(!processes.is_frozen(&process).expect("looks"));
+    assert!(processes.freeze_group(&group, &nobody).expect("freezes"));
+    assert!(processes.is_frozen(&process).expect("looks"));
+    processes.thaw_group(&group).expect("thaws");
+    assert!(becomes(|| !processes.is_frozen(&process).expect("looks")));
+    assert!(!processes.end_group(&group, &spared).expect("spares"));
+    assert!(processes.is_running(&process).expect("looks"));
+    // A frozen group ends too.
+    processes.freeze_group(&group, &nobody).expect("freezes");
+    assert!(processes.end_group(&group, &nobody).expect("ends"));
+    let waited = processes.wait_gone(std::slice::from_ref(&process), LONG).expect("waits");
+    assert_eq!(waited, []);
 }
