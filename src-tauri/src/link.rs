@@ -211,7 +211,9 @@ impl Link {
                 | WardenAnswer::Preview(_)
                 | WardenAnswer::Locked { .. }
                 | WardenAnswer::Sessions { .. }
-                | WardenAnswer::Receipts { .. } => return Err(AskError::Mismatch),
+                | WardenAnswer::Receipts { .. }
+                | WardenAnswer::Users { .. }
+                | WardenAnswer::Started { .. } => return Err(AskError::Mismatch),
             }
             answer = warden.next_answer()?;
         }

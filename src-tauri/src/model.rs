@@ -145,7 +145,7 @@ impl Model {
             message::WardenRequest::SignOutEverywhere { reason: None, surface, digest }
         } else {
             let tier = exeunt_domain::Tier::SignOut;
-            message::WardenRequest::Close { tier, reason: None, surface }
+            message::WardenRequest::Close { tier, reason: None, surface, hand_over: false }
         })
     }
 

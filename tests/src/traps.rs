@@ -82,7 +82,7 @@ const fn root(name: &'static str, prepare: fn(&mut Scene<'_>) -> Result<()>) -> 
 pub const CONTROL: Trap = anyone("control", places::plain);
 
 /// Every trap.
-pub const TRAPS: [Trap; 57] = [
+pub const TRAPS: [Trap; 60] = [
     anyone("write_ahead_log_alone_holds_the_cookie", contents::log_alone),
     anyone("write_ahead_log_without_its_database", contents::log_without_database),
     anyone("restored_tabs_alone_hold_the_cookie", contents::restored_tabs_alone),
@@ -98,6 +98,9 @@ pub const TRAPS: [Trap; 57] = [
     anyone("renamed_browser", holders::renamed),
     anyone("stopped_holder", holders::stopped),
     anyone("holder_in_its_own_session", holders::setsid),
+    anyone("holder_in_a_user_namespace_of_its_own", holders::apart),
+    root("holder_that_hides_what_it_holds", holders::hiding),
+    anyone("holder_that_is_let_go_on_when_it_is_stopped", holders::continued),
     anyone("store_mapped_into_memory", holders::mapped),
     anyone("store_is_a_working_directory", holders::working_directory),
     anyone("store_without_a_name_held_open", holders::nameless),

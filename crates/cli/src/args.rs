@@ -53,15 +53,18 @@ pub(crate) enum Command {
     #[command(
         after_help = "Examples:\n  exeunt survey\n  sudo exeunt survey --home /home/alice --json"
     )]
-    Survey(HomeOnly),
+    Survey(Survey),
     /// Say what a close would end, what stays, and what cannot be ended. Touches nothing.
     #[command(after_help = "Examples:\n  exeunt preview\n  exeunt preview --tier lock")]
     Preview(Preview),
     /// Close this device only: end every session in the home, lock, look again, sign a receipt.
     #[command(
         after_help = "Examples:\n  exeunt close\n  exeunt close --yes --reason \"end of shift\"\n  \
-                      sudo exeunt close --home /home/alice --yes --json\n\n\
-                      Sessions elsewhere stay open: `exeunt everywhere` ends those too."
+                      sudo exeunt close --home /home/alice --yes --json\n  \
+                      exeunt close --hand-over            back to the greeter, nothing left running\n  \
+                      sudo exeunt close --all-users       everybody here, a receipt each\n\n\
+                      With --hand-over this command ends with the session; the receipt stays, for root to\n\
+                      show. With --all-users the worst outcome governs. Sessions elsewhere stay open: `exeunt everywhere` ends those too."
     )]
     Close(Close),
     /// Sign out everywhere: every session at the hub, every device, this one included.
@@ -121,11 +124,22 @@ pub(crate) struct Home {
     pub(crate) home: Option<PathBuf>,
 }
 
-/// See [`Home`].
+/// Every user of the machine instead of the caller alone.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct AllUsers {
+    /// Every user who has a home on this machine, one after the other. For root, whose own home is
+    /// left out.
+    #[arg(long, conflicts_with = "home")]
+    pub(crate) all_users: bool,
+}
+
+/// Whose home is looked at.
 #[derive(Debug, Args)]
-pub(crate) struct HomeOnly {
+pub(crate) struct Survey {
     #[command(flatten)]
     pub(crate) home: Home,
+    #[command(flatten)]
+    pub(crate) all: AllUsers,
 }
 
 #[derive(Debug, Args)]
@@ -135,6 +149,8 @@ pub(crate) struct Preview {
     pub(crate) tier: Tier,
     #[command(flatten)]
     pub(crate) home: Home,
+    #[command(flatten)]
+    pub(crate) all: AllUsers,
 }
 
 #[derive(Debug, Args)]
@@ -145,8 +161,14 @@ pub(crate) struct Close {
     /// Words for the record.
     #[arg(long)]
     pub(crate) reason: Option<String>,
+    /// End everything of the user, the desktop too, back to the greeter: the machine goes to the next
+    /// person. What was not saved is lost. Needs a warden of root.
+    #[arg(long)]
+    pub(crate) hand_over: bool,
     #[command(flatten)]
     pub(crate) yes: Yes,
+    #[command(flatten)]
+    pub(crate) all: AllUsers,
     #[command(flatten)]
     pub(crate) home: Home,
     /// With --home, the session to lock and whose keyring to clear, such as `:0`.

@@ -2,14 +2,16 @@
 //!
 //! It refuses to end anything that was not shown first, unless told not to ask.
 
+mod all_users;
+
 use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use exeunt_domain::receipt::LockReport;
 use exeunt_domain::{Outcome, StoreReport, Tier, Txn, Verdict};
 use exeunt_ipc::message::{
-    AgentAnswer, AgentRequest, Closed, HubLink, Preview, Progress, WardenAnswer, WardenRequest,
-    WardenStatus,
+    AgentAnswer, AgentRequest, Closed, HubLink, Preview, Progress, Reported, WardenAnswer,
+    WardenRequest, WardenStatus,
 };
 use exeunt_ipc::{AgentClient, CodecError, Sockets, WardenClient};
 use serde_json::{Value, json};
@@ -102,34 +104,44 @@ fn status_words(status: &WardenStatus, link: Option<&HubLink>) -> String {
 }
 
 /// `exeunt survey`.
-pub(crate) fn survey(out: Out, typed: &args::HomeOnly) -> Result<u8, Fault> {
+pub(crate) fn survey(out: Out, typed: &args::Survey) -> Result<u8, Fault> {
     if let Some(home) = &typed.home.home {
         return once(out, home, &["--survey"]);
+    }
+    if typed.all.all_users {
+        return all_users::survey(out);
     }
     let answer = ask(WardenRequest::Survey)?;
     let WardenAnswer::Survey { stores, reported } = answer else {
         return Err(not_that(answer));
     };
     out.answer(json!({ "stores": stores, "reported": reported }), || {
-        let mut words = format!("{} of sessions here.", count(stores.len(), "store"));
-        for store in &stores {
-            words.push_str(&format!("\n  {:<18} {:<22} {}", store.app, store.store, store.place));
-        }
-        if !reported.is_empty() {
-            words.push_str("\nLooks like secrets, and is left to you:");
-        }
-        for row in &reported {
-            words.push_str(&format!("\n  {:<18} {} ({})", row.kind, row.place, row.count));
-        }
-        words
+        survey_words(&stores, &reported)
     })?;
     Ok(0)
+}
+
+fn survey_words(stores: &[StoreReport], reported: &[Reported]) -> String {
+    let mut words = format!("{} of sessions here.", count(stores.len(), "store"));
+    for store in stores {
+        words.push_str(&format!("\n  {:<18} {:<22} {}", store.app, store.store, store.place));
+    }
+    if !reported.is_empty() {
+        words.push_str("\nLooks like secrets, and is left to you:");
+    }
+    for row in reported {
+        words.push_str(&format!("\n  {:<18} {} ({})", row.kind, row.place, row.count));
+    }
+    words
 }
 
 /// `exeunt preview`.
 pub(crate) fn preview(out: Out, typed: &args::Preview) -> Result<u8, Fault> {
     if let Some(home) = &typed.home.home {
         return once(out, home, &["--preview", "--tier", typed.tier.as_str()]);
+    }
+    if typed.all.all_users {
+        return all_users::preview(out, typed.tier);
     }
     let preview = ask_preview(typed.tier)?;
     out.answer(serde_json::to_value(&preview)?, || preview_words(&preview))?;
@@ -164,15 +176,27 @@ pub(crate) fn close(out: Out, typed: &args::Close) -> Result<u8, Fault> {
     if let Some(home) = &typed.home.home {
         return close_home(out, home, typed);
     }
-    confirm(out, &typed.yes, "Close this device?", || ask_preview(typed.tier))?;
+    if typed.all.all_users {
+        return all_users::close(out, typed);
+    }
+    confirm(out, &typed.yes, question(typed), || ask_preview(typed.tier))?;
     let request = WardenRequest::Close {
         tier: typed.tier,
         reason: typed.reason.clone(),
         surface: SURFACE.into(),
+        hand_over: typed.hand_over,
     };
     let closed = contain(out, request)?;
     out.answer(closed_json(&closed), || closed_words(&closed))?;
     Ok(closed.outcome.exit_code())
+}
+
+fn question(typed: &args::Close) -> &'static str {
+    if typed.hand_over {
+        "End everything of yours here, what is not saved too, and hand this device over?"
+    } else {
+        "Close this device?"
+    }
 }
 
 fn close_home(out: Out, home: &std::path::Path, typed: &args::Close) -> Result<u8, Fault> {
@@ -182,6 +206,7 @@ fn close_home(out: Out, home: &std::path::Path, typed: &args::Close) -> Result<u
         ask_yes(out, "Close this home?")?;
     }
     let mut arguments = vec!["--tier", typed.tier.as_str()];
+    arguments.extend(typed.hand_over.then_some("--hand-over"));
     let named = [("--reason", &typed.reason), ("--session", &typed.session), ("--bus", &typed.bus)];
     for (flag, value) in named {
         arguments.extend(value.iter().flat_map(|value| [flag, value.as_str()]));
@@ -273,6 +298,8 @@ fn contain(out: Out, request: WardenRequest) -> Result<Closed, Fault> {
             | WardenAnswer::Locked { .. }
             | WardenAnswer::Sessions { .. }
             | WardenAnswer::Receipts { .. }
+            | WardenAnswer::Users { .. }
+            | WardenAnswer::Started { .. }
             | WardenAnswer::Failed(_)) => return Err(not_that(other)),
         }
     }

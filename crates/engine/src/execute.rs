@@ -142,13 +142,12 @@ impl<F: Files> Run<'_, '_, F> {
         let keep = self.keep();
         std::thread::scope(|scope| {
             let keep = &keep;
-            let flush = (!agents.is_empty())
-                .then(|| scope.spawn(move || run.flush_agents(agents, keep)));
+            let flush =
+                (!agents.is_empty()).then(|| scope.spawn(move || run.flush_agents(agents, keep)));
             let spared = self.spared(keep, agents);
             let still;
             (done.frozen, still) = self.freeze(&spared);
-            let keychain =
-                (!items.is_empty()).then(|| scope.spawn(move || run.clear_items(items)));
+            let keychain = (!items.is_empty()).then(|| scope.spawn(move || run.clear_items(items)));
             self.fence(stores, &Spared { keep, running: &spared, still }, done);
             if let Some(keychain) = keychain {
                 match keychain.join() {
@@ -171,12 +170,7 @@ impl<F: Files> Run<'_, '_, F> {
 
     /// Renames the stores away and ends their holders. Where every process stands frozen, renaming
     /// comes first: nobody can write, and after it nothing surveyed is in reach.
-    fn fence(
-        &self,
-        stores: &[Store<F::Dir>],
-        spared: &Spared<'_>,
-        done: &mut Done<F::Quarantine>,
-    ) {
+    fn fence(&self, stores: &[Store<F::Dir>], spared: &Spared<'_>, done: &mut Done<F::Quarantine>) {
         done.identities.extend(self.identify(stores));
         if spared.still {
             self.quarantine(stores, done);
@@ -336,7 +330,6 @@ impl<F: Files> Run<'_, '_, F> {
             });
         });
     }
-
 }
 
 /// Remembers the files that an error says have outlived their unlinking.

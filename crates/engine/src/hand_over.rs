@@ -118,7 +118,8 @@ mod tests {
         let found = rows(&left);
         assert_eq!(found[0].verdict, Some(Verdict::Residual));
         assert_eq!(found[0].detail.as_deref(), Some("pid 7 (sh) still live"));
-        let left = Left { logins: Some(vec!["3".into()]), has_runtime_dir: true, ..Left::default() };
+        let left =
+            Left { logins: Some(vec!["3".into()]), has_runtime_dir: true, ..Left::default() };
         let verdicts: Vec<_> = rows(&left).iter().map(|row| row.verdict.unwrap()).collect();
         assert_eq!(verdicts, [Verdict::Gone, Verdict::Residual, Verdict::Residual]);
         assert!(!left.is_nothing());

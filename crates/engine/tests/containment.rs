@@ -430,7 +430,10 @@ fn a_group_is_frozen_as_one_and_thawed_and_its_stray_is_stopped_by_signal() {
     let rig = Rig { processes: processes(&files), ..Rig::over(files) };
     let body = rig.contain();
     let asked = rig.processes.asked();
-    assert!(asked.contains(&"freeze app".into()) && asked.contains(&"thaw app".into()), "{asked:?}");
+    assert!(
+        asked.contains(&"freeze app".into()) && asked.contains(&"thaw app".into()),
+        "{asked:?}"
+    );
     assert!(!asked.contains(&"freeze 7".into()), "{asked:?}");
     let freeze = body.steps.iter().find(|step| step.step == "freeze").unwrap();
     assert!(freeze.detail.as_ref().unwrap().contains("1 control group"), "{freeze:?}");

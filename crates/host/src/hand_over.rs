@@ -92,9 +92,11 @@ impl LinuxHandOver {
 impl HandOver for LinuxHandOver {
     fn end_all(&self, deadline: Duration) -> Result<(), HandOverError> {
         self.refuse_own()?;
+        let seated = logins::is_seated(self.uid);
         let until = Instant::now() + deadline;
         let left = |until: Instant| until.saturating_duration_since(Instant::now());
-        let told = logins::terminate(self.uid).map_err(|error| HandOverError::Logins(error.to_string()));
+        let told =
+            logins::terminate(self.uid).map_err(|error| HandOverError::Logins(error.to_string()));
         if matches!(told, Ok(true)) {
             self.wait(left(until).min(BY_ITSELF))?;
         }
@@ -110,12 +112,15 @@ impl HandOver for LinuxHandOver {
                 break;
             }
         }
-        logins::await_greeter(left(until).min(GREETER_WITHIN), LOOK_AGAIN);
+        if seated {
+            logins::await_greeter(left(until).min(GREETER_WITHIN), LOOK_AGAIN);
+        }
         told.map(drop)
     }
 
     fn left(&self) -> Result<Left, HandOverError> {
-        let logins = logins::of(self.uid).map_err(|error| HandOverError::Logins(error.to_string()))?;
+        let logins =
+            logins::of(self.uid).map_err(|error| HandOverError::Logins(error.to_string()))?;
         let processes = self.live()?.into_iter().map(|process| (process.id.pid, process.comm));
         let runtime_dir = self.runtime_dir();
         Ok(Left {

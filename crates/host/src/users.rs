@@ -5,11 +5,17 @@
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use rustix::process::{Gid, Uid, getegid, geteuid};
 use rustix::thread::{set_thread_res_gid, set_thread_res_uid};
+
+/// User ids below are the system's (login.defs(5), `UID_MIN` as distributions set it).
+const FIRST_PERSON: u32 = 1000;
+/// Whom a file belongs to that belongs to nobody.
+const NOBODY: u32 = 65_534;
 
 /// An account of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +59,33 @@ impl Account {
             return Err(AccountError::Unknown);
         }
         lookup(name, |account| account.name == name)
+    }
+
+    /// Every person's account whose home is on this machine: those of `/etc/passwd` from user id 1000
+    /// on, and whoever owns a directory in `/home`. Each owns its home. By user id.
+    ///
+    /// # Errors
+    /// [`AccountError::Database`].
+    pub fn with_homes() -> Result<Vec<Self>, AccountError> {
+        let local = std::fs::read("/etc/passwd")?;
+        let mut accounts: Vec<Self> = parse_passwd(&local).collect();
+        // A directory service is not asked for everybody that it knows.
+        for entry in std::fs::read_dir("/home").into_iter().flatten() {
+            let owner = entry?.metadata()?.uid();
+            if !accounts.iter().any(|account| account.uid == owner) {
+                accounts.extend(Self::of_uid(owner).ok());
+            }
+        }
+        accounts.retain(Self::is_persons);
+        accounts.sort_by_key(|account| account.uid);
+        accounts.dedup_by_key(|account| account.uid);
+        Ok(accounts)
+    }
+
+    fn is_persons(&self) -> bool {
+        let owns = |meta: std::fs::Metadata| meta.is_dir() && meta.uid() == self.uid;
+        let is_own = std::fs::symlink_metadata(&self.home).is_ok_and(owns);
+        self.uid >= FIRST_PERSON && self.uid != NOBODY && is_own
     }
 
     /// Whether this process may act as the account: it is root, or the account itself.

@@ -75,6 +75,35 @@ pub enum WardenRequest {
         reason: Option<String>,
         /// Which surface asks.
         surface: String,
+        /// End everything of the caller, its session too: the machine goes to the next person.
+        #[serde(default)]
+        hand_over: bool,
+    },
+    /// Root only: every user who has a home on this machine. Answer: `Users`.
+    Users,
+    /// Root only: what is there of a user. Touches nothing. Answer: `Survey`.
+    SurveyUser {
+        /// Whose.
+        uid: u32,
+    },
+    /// Root only: what `tier` would do to a user. Touches nothing. Answer: `Preview`.
+    PreviewUser {
+        /// Whose.
+        uid: u32,
+        /// How much would end.
+        tier: Tier,
+    },
+    /// Root only: close every user who has a home on this machine, each with a transaction and a
+    /// receipt of its own, all at once. Answer: `Started`; then `Follow` each.
+    CloseUsers {
+        /// How much is to end.
+        tier: Tier,
+        /// Words for the record.
+        reason: Option<String>,
+        /// Which surface asks.
+        surface: String,
+        /// End everything of theirs, their sessions too.
+        hand_over: bool,
     },
     /// Lock the caller's screen and prove it. Answer: `Locked`.
     Lock,
@@ -138,6 +167,16 @@ pub enum WardenAnswer {
     Progress(Progress),
     /// A containment ended.
     Closed(Closed),
+    /// Users of this machine.
+    Users {
+        /// Each of them.
+        users: Vec<User>,
+    },
+    /// Containments began.
+    Started {
+        /// Each of them.
+        started: Vec<Started>,
+    },
     /// What the lock's probe saw.
     Locked {
         /// Its report.
@@ -155,6 +194,26 @@ pub enum WardenAnswer {
     },
     /// The request was not carried out.
     Failed(Failure),
+}
+
+/// A user who has a home on this machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct User {
+    /// The user id.
+    pub uid: u32,
+    /// The login name.
+    pub name: String,
+}
+
+/// The containment of one user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Started {
+    /// Whose.
+    pub user: User,
+    /// Its transaction.
+    pub txn: Txn,
 }
 
 /// Why a request was not carried out.

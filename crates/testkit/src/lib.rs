@@ -10,6 +10,7 @@ mod files;
 mod hand_over;
 mod keychains;
 mod locker;
+pub mod mute;
 mod processes;
 mod time;
 

@@ -337,11 +337,7 @@ impl Processes for FakeProcesses {
         Ok(())
     }
 
-    fn end_group(
-        &self,
-        group: &Group,
-        spared: &BTreeSet<ProcessId>,
-    ) -> Result<bool, ProcessError> {
+    fn end_group(&self, group: &Group, spared: &BTreeSet<ProcessId>) -> Result<bool, ProcessError> {
         Ok(self.send_group("end", group, spared, Fake::end))
     }
 

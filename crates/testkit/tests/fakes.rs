@@ -7,8 +7,8 @@ use std::cell::Cell;
 use exeunt_catalogue::{AgentRule, Base, Edit};
 
 use exeunt_engine::ports::{
-    Agents, Files as _, FilesError, Group, Identity, Journal, JournalRecord, Keychains, Locker, Name,
-    ProcessId, Processes as _,
+    Agents, Files as _, FilesError, Group, Identity, Journal, JournalRecord, Keychains, Locker,
+    Name, ProcessId, Processes as _,
 };
 use exeunt_testkit::contract::{agents, files, journal, keychains, locker, processes};
 use exeunt_testkit::{

@@ -8,12 +8,15 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use exeunt_domain::order::{Demand, ENROLLED_EVENT};
-use exeunt_domain::receipt::LockReport;
-use exeunt_domain::{Authority, Jti, Proof, Tier};
+use exeunt_domain::receipt::{LockReport, Mode};
+use exeunt_domain::{Authority, Jti, Proof, Subject, Tier, Txn};
 use exeunt_engine::ports::{Clock as _, LockState};
 use exeunt_engine::{Plan, Survey};
 use exeunt_host::clock::SystemClock;
-use exeunt_ipc::message::{Failure, ReceiptLine, WardenAnswer, WardenRequest, WardenStatus};
+use exeunt_host::users::Account;
+use exeunt_ipc::message::{
+    Failure, ReceiptLine, Started, User, WardenAnswer, WardenRequest, WardenStatus,
+};
 use exeunt_ssf::read_unverified;
 
 use crate::enrol::console_name;
@@ -36,6 +39,23 @@ pub(crate) struct Caller {
     pub(crate) pid: u32,
 }
 
+/// What a close is to do.
+#[derive(Clone, Debug)]
+struct Wanted {
+    tier: Tier,
+    reason: Option<String>,
+    surface: String,
+    hand_over: bool,
+}
+
+impl Wanted {
+    fn by(self, uid: u32, subject: Option<Subject>, txn: Txn) -> Demand {
+        let Self { tier, reason, surface, hand_over } = self;
+        let authority = Authority::LocalRequest { uid, surface };
+        Demand { txn, authority, tier, subject, reason, hand_over }
+    }
+}
+
 /// One answer, or one now and more to come.
 pub(crate) enum Answers {
     One(Box<WardenAnswer>),
@@ -49,8 +69,9 @@ pub(crate) fn answer(warden: &Arc<Warden>, caller: Caller, request: WardenReques
         WardenRequest::SignOutEverywhere { reason, surface, digest: _ } => {
             return many(warden, caller, |warden| warden.sign_out(caller, &surface, reason));
         }
-        WardenRequest::Close { tier, reason, surface } => {
-            return many(warden, caller, |warden| warden.close_for(caller, tier, &surface, reason));
+        WardenRequest::Close { tier, reason, surface, hand_over } => {
+            let wanted = Wanted { tier, reason, surface, hand_over };
+            return many(warden, caller, |warden| warden.close_for(caller, wanted));
         }
         WardenRequest::Follow { txn } => return many(warden, caller, |_| Ok(txn)),
         other => warden.one(caller, other),
@@ -61,7 +82,7 @@ pub(crate) fn answer(warden: &Arc<Warden>, caller: Caller, request: WardenReques
 fn many(
     warden: &Arc<Warden>,
     caller: Caller,
-    start: impl FnOnce(&Arc<Warden>) -> Result<exeunt_domain::Txn, Failure>,
+    start: impl FnOnce(&Arc<Warden>) -> Result<Txn, Failure>,
 ) -> Answers {
     let followed = start(warden).and_then(|txn| {
         warden
@@ -86,8 +107,20 @@ impl Warden {
             WardenRequest::UplinkResult { accepted, refused } => self.settle(accepted, refused),
             WardenRequest::SessionsOf { uid } => self.sessions(uid),
             WardenRequest::Status => self.status(caller),
-            WardenRequest::Survey => self.survey(caller),
-            WardenRequest::Preview { tier } => self.preview(caller, tier),
+            WardenRequest::Survey => self.survey(caller.uid),
+            WardenRequest::Preview { tier } => self.preview(caller.uid, tier),
+            WardenRequest::Users => self.users().map(|users| WardenAnswer::Users { users }),
+            WardenRequest::SurveyUser { uid } => {
+                self.refuse_in_user_mode()?;
+                self.survey(uid)
+            }
+            WardenRequest::PreviewUser { uid, tier } => {
+                self.refuse_in_user_mode()?;
+                self.preview(uid, tier)
+            }
+            WardenRequest::CloseUsers { tier, reason, surface, hand_over } => {
+                self.close_users(caller, &Wanted { tier, reason, surface, hand_over })
+            }
             WardenRequest::Lock => self.lock(caller),
             WardenRequest::SessionBegin { subject, uid } => {
                 let root = caller.uid == 0;
@@ -242,16 +275,16 @@ impl Warden {
         })))
     }
 
-    fn survey(&self, caller: Caller) -> Result<WardenAnswer, Failure> {
-        let machine = self.machine(caller)?;
+    fn survey(&self, uid: u32) -> Result<WardenAnswer, Failure> {
+        let machine = self.machine(uid)?;
         let host = machine.host(&NoJournal, &|_| {});
         let survey = Survey::take(&self.catalogue, &host);
         Ok(WardenAnswer::Survey { stores: survey.reports(), reported: machine.reported() })
     }
 
-    fn preview(&self, caller: Caller, tier: Tier) -> Result<WardenAnswer, Failure> {
+    fn preview(&self, uid: u32, tier: Tier) -> Result<WardenAnswer, Failure> {
         refuse_purge(tier)?;
-        let machine = self.machine(caller)?;
+        let machine = self.machine(uid)?;
         let host = machine.host(&NoJournal, &|_| {});
         let plan = Plan::draft(Survey::take(&self.catalogue, &host), tier);
         let closes = plan.closes(&host);
@@ -259,7 +292,7 @@ impl Warden {
     }
 
     fn lock(&self, caller: Caller) -> Result<WardenAnswer, Failure> {
-        let machine = self.machine(caller)?;
+        let machine = self.machine(caller.uid)?;
         let locker = machine.locker();
         if let Err(error) = locker.lock() {
             return Ok(WardenAnswer::Locked {
@@ -281,7 +314,7 @@ impl Warden {
         caller: Caller,
         surface: &str,
         reason: Option<String>,
-    ) -> Result<exeunt_domain::Txn, Failure> {
+    ) -> Result<Txn, Failure> {
         if let Some(running) = self.running_for(caller.uid) {
             return Ok(running);
         }
@@ -295,23 +328,59 @@ impl Warden {
         self.everywhere(&session, surface, reason).map_err(|error| broken(&error))
     }
 
-    fn close_for(
-        self: &Arc<Self>,
-        caller: Caller,
-        tier: Tier,
-        surface: &str,
-        reason: Option<String>,
-    ) -> Result<exeunt_domain::Txn, Failure> {
-        refuse_purge(tier)?;
+    fn close_for(self: &Arc<Self>, caller: Caller, wanted: Wanted) -> Result<Txn, Failure> {
+        self.refuse(&wanted)?;
         // A close goes on whatever is wrong with the journal.
         let session = self.session_of(caller.uid, caller.pid).unwrap_or_else(|error| {
             tracing::warn!(error = format!("{error:#}"), "no session could be begun");
             None
         });
-        let authority = Authority::LocalRequest { uid: caller.uid, surface: surface.to_owned() };
         let subject = session.map(|session| session.subject);
-        self.close_here(caller.uid, |txn| Demand { txn, authority, tier, subject, reason })
+        self.close_here(caller.uid, |txn| wanted.by(caller.uid, subject, txn))
             .map_err(|error| broken(&error))
+    }
+
+    /// Everyone who has a home here, but for root: its home is that of whoever asks.
+    fn users(&self) -> Result<Vec<User>, Failure> {
+        self.refuse_in_user_mode()?;
+        let accounts = Account::with_homes().map_err(|error| broken(&error.into()))?;
+        Ok(accounts.into_iter().map(|it| User { uid: it.uid, name: it.name }).collect())
+    }
+
+    fn close_users(
+        self: &Arc<Self>,
+        caller: Caller,
+        wanted: &Wanted,
+    ) -> Result<WardenAnswer, Failure> {
+        self.refuse(wanted)?;
+        let mut started = Vec::new();
+        for user in self.users()? {
+            let session = self.ledger.read(|state| state.session_of(user.uid).cloned());
+            let subject = session.map(|session| session.subject);
+            let demand = |txn| wanted.clone().by(caller.uid, subject, txn);
+            let txn = self.close_here(user.uid, demand).map_err(|error| broken(&error))?;
+            started.push(Started { user, txn });
+        }
+        Ok(WardenAnswer::Started { started })
+    }
+
+    fn refuse(&self, wanted: &Wanted) -> Result<(), Failure> {
+        refuse_purge(wanted.tier)?;
+        if wanted.hand_over {
+            self.refuse_in_user_mode()?;
+            if wanted.tier == Tier::Lock {
+                return Err(failure("invalid_request", "a hand-over does more than lock"));
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse_in_user_mode(&self) -> Result<(), Failure> {
+        if self.places.mode == Mode::User {
+            let message = "only an installed warden ends whole sessions and other users";
+            return Err(failure("not_allowed", message));
+        }
+        Ok(())
     }
 
     fn receipts(&self, caller: Caller, want: impl Fn(&ReceiptLine) -> bool) -> Vec<ReceiptLine> {
@@ -335,8 +404,8 @@ impl Warden {
         Ok(WardenAnswer::Receipts { receipts })
     }
 
-    fn machine(&self, caller: Caller) -> Result<Machine, Failure> {
-        let whose = self.whose(caller.uid).map_err(|error| broken(&error))?;
+    fn machine(&self, uid: u32) -> Result<Machine, Failure> {
+        let whose = self.whose(uid).map_err(|error| broken(&error))?;
         let quarantine = self.places.state.join("quarantine");
         Machine::open(&whose, &quarantine, &self.launcher).map_err(|error| broken(&error))
     }

@@ -193,6 +193,7 @@ mod tests {
             tier: Tier::SignOut,
             subject: None,
             reason: None,
+            hand_over: false,
         }
     }
 

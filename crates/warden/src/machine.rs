@@ -8,10 +8,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use exeunt_catalogue::Catalogue;
-use exeunt_engine::ports::{Agents, Clock, Files as _, Host, Journal, Keychains, Locker, Moment};
+use exeunt_engine::ports::{
+    Agents, Clock, Files as _, HandOver, Host, Journal, Keychains, Locker, Moment,
+};
 use exeunt_host::agents::LinuxAgents;
 use exeunt_host::clock::SystemClock;
 use exeunt_host::files::{Bases, LinuxFiles};
+use exeunt_host::hand_over::LinuxHandOver;
 use exeunt_host::keychain::{KernelKeyrings, SecretService, SessionBus};
 use exeunt_host::locker::{DesktopSession, NoLocker, Runner, SessionLocker, Wishes};
 use exeunt_host::process::{KeepList, LinuxProcesses};
@@ -100,6 +103,7 @@ pub(crate) struct Machine {
     environments: LinuxEnvironments,
     include: Vec<String>,
     locker: Box<dyn Locker + Send>,
+    hand_over: Option<LinuxHandOver>,
     clock: SystemClock,
     isolated: bool,
 }
@@ -140,6 +144,7 @@ impl Machine {
             environments,
             include: whose.include.clone(),
             locker,
+            hand_over: LinuxHandOver::of(account.uid),
             clock: SystemClock,
             isolated,
         })
@@ -158,6 +163,7 @@ impl Machine {
             agents: Some(&self.agents as &dyn Agents),
             include: &self.include,
             locker: &*self.locker,
+            hand_over: self.hand_over.as_ref().map(|port| port as &dyn HandOver),
             isolated: self.isolated,
             clock: &self.clock,
             journal,

@@ -54,6 +54,10 @@ pub(crate) struct Once {
     /// Take this opt-in keyring rule too, as APP/RULE: more than the session goes with it.
     #[arg(long, value_name = "APP/RULE")]
     include: Vec<String>,
+    /// End everything of the home's owner, the session too, so that the machine can go to the next
+    /// person. For root.
+    #[arg(long)]
+    hand_over: bool,
     /// Words for the receipt.
     #[arg(long)]
     reason: Option<String>,
@@ -69,6 +73,14 @@ pub(crate) struct Once {
 pub(crate) fn run(once: &Once) -> anyhow::Result<u8> {
     if once.tier == Tier::Purge && !rustix::process::geteuid().is_root() {
         bail!("tier purge is for root at this machine alone. Use --tier sign-out");
+    }
+    if once.hand_over {
+        if !rustix::process::geteuid().is_root() {
+            bail!("--hand-over is for root: it ends every process of the account");
+        }
+        if once.tier == Tier::Lock {
+            bail!("--hand-over needs --tier sign-out or purge");
+        }
     }
     if once.tier == Tier::Lock && once.session.is_none() {
         bail!("--tier lock needs --session: `once` touches no session that was not named");
@@ -103,6 +115,7 @@ pub(crate) fn run(once: &Once) -> anyhow::Result<u8> {
         tier: once.tier,
         subject: None,
         reason: once.reason.clone(),
+        hand_over: once.hand_over,
     };
     let mode = if rustix::process::geteuid().is_root() { Mode::Installed } else { Mode::User };
     let means = Means {

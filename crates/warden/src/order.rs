@@ -69,6 +69,7 @@ fn demand_of(order: &Order, set: &VerifiedSet, txn: Txn) -> Demand {
         tier: order.tier,
         subject: order.user.clone(),
         reason: order.reason.clone(),
+        hand_over: false,
     }
 }
 

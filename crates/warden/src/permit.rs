@@ -53,7 +53,12 @@ fn audience(request: &WardenRequest) -> Audience {
         | WardenRequest::TakeUplink
         | WardenRequest::UplinkResult { .. }
         | WardenRequest::SessionsOf { .. } => Audience::Agent,
-        WardenRequest::Enroll { .. } | WardenRequest::Unenroll => Audience::Root,
+        WardenRequest::Enroll { .. }
+        | WardenRequest::Unenroll
+        | WardenRequest::Users
+        | WardenRequest::SurveyUser { .. }
+        | WardenRequest::PreviewUser { .. }
+        | WardenRequest::CloseUsers { .. } => Audience::Root,
         WardenRequest::Status
         | WardenRequest::Survey
         | WardenRequest::Preview { .. }
@@ -103,6 +108,21 @@ mod tests {
     fn a_user_asks_for_itself_and_delivers_no_orders() {
         assert!(INSTALLED.judge(1000, &WardenRequest::Status).is_ok());
         for request in [deliver(), WardenRequest::TakeUplink, WardenRequest::Unenroll] {
+            assert!(INSTALLED.judge(1000, &request).is_err(), "{request:?}");
+        }
+    }
+
+    #[test]
+    fn only_root_asks_for_other_users() {
+        let tier = exeunt_domain::Tier::SignOut;
+        let surface = String::new();
+        for request in [
+            WardenRequest::Users,
+            WardenRequest::SurveyUser { uid: 1001 },
+            WardenRequest::PreviewUser { uid: 1001, tier },
+            WardenRequest::CloseUsers { tier, reason: None, surface, hand_over: false },
+        ] {
+            assert!(INSTALLED.judge(0, &request).is_ok(), "{request:?}");
             assert!(INSTALLED.judge(1000, &request).is_err(), "{request:?}");
         }
     }

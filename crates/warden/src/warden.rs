@@ -588,6 +588,7 @@ fn local_demand(
         tier: exeunt_domain::Tier::SignOut,
         subject: Some(session.subject.clone()),
         reason,
+        hand_over: false,
     }
 }
 

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "what several tests share may fail as loudly as they do")]
 
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::lchown;
+use std::os::unix::fs::{PermissionsExt, lchown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -21,12 +21,13 @@ struct Home {
 }
 
 impl Home {
+    /// Each by an offset of its own below 20.
     fn new(offset: u32) -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
             eprintln!("skipped: another account's home needs root");
             return None;
         }
-        Some(Self::of(2_050_000_000 + std::process::id() % 100_000 * 10 + offset))
+        Some(Self::of(2_050_000_000 + std::process::id() % 100_000 * 20 + offset))
     }
 
     /// A home of the account `games`: a bus serves only accounts that a database knows, and nothing
@@ -212,4 +213,138 @@ fn a_survey_names_places_of_secrets_and_never_a_secret() {
         assert!(!String::from_utf8_lossy(&all).contains("c4n4ry"));
     }
     assert!(home.path(".env").exists() && home.path(".bash_history").exists());
+}
+
+/// Holds a store of a home's, and hides that.
+const HIDE: &str = "import ctypes, signal, sys
+held = open(sys.argv[1])
+ctypes.CDLL(None).prctl(4, 0)
+print('ready', flush=True)
+while True: signal.pause()";
+
+impl Home {
+    /// Starts a program that says when it is ready, with a store of the home's as its argument.
+    fn start_with_store(&mut self, script: &str) -> u32 {
+        self.put(".aws/sso/cache/a.json", "token");
+        let store = self.path(".aws/sso/cache/a.json");
+        let mut python = self.command("python3");
+        python.args(["-S", "-c", script]).arg(store).stdout(Stdio::piped());
+        let child = self.start(&mut python);
+        let mut line = [0; 6];
+        child.stdout.as_mut().unwrap().read_exact(&mut line).unwrap();
+        assert_eq!(&line, b"ready\n");
+        child.id()
+    }
+}
+
+#[test]
+fn in_user_mode_one_that_hides_what_it_holds_makes_the_verdict_unknown() {
+    let Some(mut home) = Home::new(5) else { return };
+    home.start_with_store(HIDE);
+    let program = home.path("warden");
+    std::fs::copy(env!("CARGO_BIN_EXE_exeunt-warden"), &program).unwrap();
+    let mut once = Command::new(&program);
+    once.args(["once", "--json", "--home"]).arg(home.dir.path());
+    let output = once.uid(home.uid).gid(home.uid).env("HOME", "/nonexistent").output().unwrap();
+    let receipt = json(&output);
+    let store = row(&receipt, "aws");
+    assert_eq!(store["verdict"], "unknown", "{receipt:#}");
+    assert!(store["detail"].as_str().unwrap().contains("hides"), "{store}");
+    assert_eq!(receipt["outcome"], "unreachable");
+    // Root sees through it, and ends it.
+    let Some(mut home) = Home::new(6) else { return };
+    let pid = home.start_with_store(HIDE);
+    let receipt = json(&home.warden(&[]));
+    assert_eq!(row(&receipt, "aws")["verdict"], "gone", "{receipt:#}");
+    assert!(is_dead(pid));
+}
+
+/// Whether a process has ended, reaped or not.
+fn is_dead(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_none_or(|rest| rest.is_empty() || rest.starts_with('Z'))
+}
+
+#[test]
+fn a_sign_out_ends_holders_a_purge_everybody_and_another_user_never() {
+    let (Some(mut home), Some(mut other)) = (Home::new(7), Home::new(8)) else { return };
+    let hold = "import signal, sys
+held = open(sys.argv[1])
+print('ready', flush=True)
+while True: signal.pause()";
+    let theirs = other.start_with_store(hold);
+    let holder = home.start_with_store(hold);
+    let mut sleep = home.command("sleep");
+    let bystander = home.start(sleep.arg("1000")).id();
+    assert_eq!(json(&home.warden(&[]))["outcome"], "verified");
+    assert!(is_dead(holder) && !is_dead(bystander));
+    let receipt = json(&home.warden(&["--tier", "purge"]));
+    assert!(is_dead(bystander));
+    assert_eq!(row(&receipt, "account")["verdict"], "gone", "{receipt:#}");
+    assert!(!is_dead(theirs) && other.path(".aws/sso/cache/a.json").exists());
+}
+
+#[test]
+fn a_hand_over_ends_everybody_and_says_what_is_left() {
+    let Some(mut home) = Home::new(9) else { return };
+    let mut sleep = home.command("sleep");
+    let bystander = home.start(sleep.arg("1000")).id();
+    let output = home.warden(&["--hand-over"]);
+    let receipt = json(&output);
+    assert!(is_dead(bystander));
+    let rows: Vec<_> = receipt["stores"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|row| row["app"] == "account")
+        .collect();
+    for what in ["processes", "runtime-directory"] {
+        let row = rows.iter().find(|row| row["store"] == what).unwrap();
+        assert_eq!(row["verdict"], "gone", "{receipt:#}");
+    }
+    assert_eq!(receipt["outcome"], "verified", "{receipt:#}");
+    // What nobody takes away is said.
+    let runtime = PathBuf::from(format!("/run/user/{}", home.uid));
+    std::fs::create_dir_all(&runtime).unwrap();
+    let receipt = json(&home.warden(&["--hand-over"]));
+    remove(&runtime);
+    assert_eq!(receipt["outcome"], "partial", "{receipt:#}");
+    assert!(receipt["steps"].as_array().unwrap().iter().any(|step| step["step"] == "hand-over"));
+}
+
+#[expect(clippy::disallowed_methods, reason = "a directory of this test's own")]
+fn remove(dir: &Path) {
+    std::fs::remove_dir(dir).unwrap();
+}
+
+#[test]
+fn one_that_cannot_be_killed_is_unknown_and_holds_nothing_up() {
+    let Some(mut home) = Home::new(10) else { return };
+    let outside = tempfile::tempdir().unwrap();
+    let place = outside.path().join("mute");
+    std::fs::create_dir(&place).unwrap();
+    std::fs::set_permissions(outside.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let mut server = Command::new("python3");
+    server.args(["-S", "-c", exeunt_testkit::mute::SERVER]).arg(&place).stdout(Stdio::piped());
+    let mut server = server.spawn().unwrap();
+    let mut said = server.stdout.take().unwrap();
+    let mut hear = |word: &str| {
+        let mut line = vec![0; word.len() + 1];
+        said.read_exact(&mut line).unwrap();
+        assert_eq!(line, format!("{word}\n").into_bytes());
+    };
+    hear("mounted");
+    let hold = "import os, sys\nheld = open(sys.argv[1])\nprint('ready', flush=True)";
+    home.start_with_store(&format!("{hold}\nos.stat({:?})", place.join("x")));
+    hear("asked");
+    let began = Instant::now();
+    let receipt = json(&home.warden(&[]));
+    let took = began.elapsed();
+    server.kill().unwrap();
+    server.wait().unwrap();
+    let detach = rustix::mount::UnmountFlags::DETACH;
+    rustix::mount::unmount(&place, detach).unwrap();
+    assert_eq!(row(&receipt, "aws")["verdict"], "unknown", "{receipt:#}");
+    assert_eq!(receipt["outcome"], "unreachable");
+    assert!(took < Duration::from_secs(20), "{took:?}");
 }

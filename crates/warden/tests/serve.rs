@@ -112,8 +112,7 @@ impl Rig {
     }
 
     fn close(&self) -> Closed {
-        let request =
-            WardenRequest::Close { tier: Tier::SignOut, reason: None, surface: "test".into() };
+        let request = close_request(false);
         end_of(self.connect(), request).unwrap()
     }
 }
@@ -123,6 +122,11 @@ impl Drop for Rig {
         let _gone = self.child.kill();
         let _reaped = self.child.wait();
     }
+}
+
+fn close_request(hand_over: bool) -> WardenRequest {
+    let surface = "test".into();
+    WardenRequest::Close { tier: Tier::SignOut, reason: None, surface, hand_over }
 }
 
 fn spawn(dir: &Path) -> Child {

@@ -115,7 +115,8 @@ fn a_hub_that_lists_no_session_ends_what_it_told_before_and_owes_no_answer() {
 #[test]
 fn shows_the_last_step_while_it_goes_on() {
     let mut run = run();
-    let step = StepReport { step: "quarantine".into(), ms: 9.0, at_ms: 12.0, error: None, detail: None };
+    let step =
+        StepReport { step: "quarantine".into(), ms: 9.0, at_ms: 12.0, error: None, detail: None };
     run.progressed(
         Progress {
             txn: TXN.parse().unwrap(),

@@ -76,6 +76,38 @@ while True:
     time.sleep(0.002)
 ";
 
+/// Holds from a user namespace of its own.
+const APART: &str = "
+import ctypes, signal, sys
+if ctypes.CDLL(None).unshare(0x10000000): raise OSError('unshare')
+held = [open(path, 'r+b') for path in sys.argv[1:]]
+print('ready', flush=True)
+while True: signal.pause()
+";
+
+/// Holds, and hides that from everybody but root.
+const HIDE: &str = "
+import ctypes, signal, sys
+ctypes.CDLL(None).prctl(4, 0)
+held = [open(path, 'r+b') for path in sys.argv[1:]]
+print('ready', flush=True)
+while True: signal.pause()
+";
+
+/// Holds, and lets itself go on whenever it is stopped.
+const CONTINUE: &str = "
+import os, signal, sys
+held = [open(path, 'r+b') for path in sys.argv[1:]]
+holder = os.getpid()
+if os.fork() == 0:
+    os.setsid()
+    if os.fork(): os._exit(0)
+    while os.path.exists(f'/proc/{holder}'): os.kill(holder, signal.SIGCONT)
+    os._exit(0)
+print('ready', flush=True)
+while True: signal.pause()
+";
+
 /// Holds a file that has no name any more.
 const NAMELESS: &str = "
 import os, signal, sys
@@ -108,6 +140,21 @@ pub(super) fn stopped(scene: &mut Scene<'_>) -> Result<()> {
 pub(super) fn setsid(scene: &mut Scene<'_>) -> Result<()> {
     plain(scene)?;
     hold(scene, Path::new(PYTHON), SETSID).map(drop)
+}
+
+pub(super) fn apart(scene: &mut Scene<'_>) -> Result<()> {
+    plain(scene)?;
+    hold(scene, Path::new(PYTHON), APART).map(drop)
+}
+
+pub(super) fn hiding(scene: &mut Scene<'_>) -> Result<()> {
+    plain(scene)?;
+    hold(scene, Path::new(PYTHON), HIDE).map(drop)
+}
+
+pub(super) fn continued(scene: &mut Scene<'_>) -> Result<()> {
+    plain(scene)?;
+    hold(scene, Path::new(PYTHON), CONTINUE).map(drop)
 }
 
 pub(super) fn mapped(scene: &mut Scene<'_>) -> Result<()> {

@@ -7,7 +7,7 @@ use exeunt_domain::{
 };
 use exeunt_ipc::message::{
     AgentAnswer, AgentRequest, Closed, ConsoleSession, Ends, Failure, HubLink, HubSession, Preview,
-    Progress, ReceiptLine, WardenAnswer, WardenRequest, WardenStatus,
+    Progress, ReceiptLine, Started, User, WardenAnswer, WardenRequest, WardenStatus,
 };
 use exeunt_ssf::{EnrolToken, SigningKey};
 
@@ -168,6 +168,52 @@ fn close_shows_each_step_and_exits_by_the_outcome() {
         assert_eq!(ran.code, code, "{ran:?}");
         assert!(ran.err.is_empty(), "{ran:?}");
         check("close", &ran.json());
+    }
+}
+
+#[test]
+fn a_hand_over_is_asked_for_by_its_own_flag() {
+    let stage = Stage::empty().warden(move |request| {
+        let wanted = matches!(request, WardenRequest::Close { hand_over: true, .. });
+        vec![closed(if wanted { Outcome::Verified } else { Outcome::Refused }, false, None)]
+    });
+    assert_eq!(stage.run(&["close", "--yes", "--hand-over"]).code, 0);
+    assert_eq!(stage.run(&["close", "--yes"]).code, 5);
+}
+
+#[test]
+fn of_all_users_the_worst_governs_and_each_is_named() {
+    let users = || ["alice", "bob"].into_iter().zip([1000, 1001]);
+    let user = |(name, uid): (&str, u32)| User { uid, name: name.into() };
+    let txn = |name: &str| Txn::parse(name.to_owned()).unwrap();
+    let stage = Stage::empty().warden(move |request| match request {
+        WardenRequest::Users => {
+            vec![WardenAnswer::Users { users: users().map(user).collect() }]
+        }
+        WardenRequest::CloseUsers { hand_over: false, .. } => {
+            let started = users().map(|it| Started { txn: txn(it.0), user: user(it) });
+            vec![WardenAnswer::Started { started: started.collect() }]
+        }
+        WardenRequest::Follow { txn } if txn.as_str() == "bob" => {
+            vec![progress(), closed(Outcome::Partial, false, None)]
+        }
+        WardenRequest::Follow { .. } => vec![closed(Outcome::Verified, false, None)],
+        WardenRequest::PreviewUser { .. } => vec![preview()],
+        _ => vec![WardenAnswer::Survey { stores: vec![store(None)], reported: vec![] }],
+    });
+    let ran = stage.run(&["close", "--all-users", "--yes", "--json"]);
+    assert_eq!(ran.code, 3, "{ran:?}");
+    let json = ran.json();
+    check("close-all-users", &json);
+    assert_eq!(json["outcome"], "partial");
+    let of = |index: usize| (&json["users"][index]["user"], &json["users"][index]["outcome"]);
+    assert_eq!(of(0), (&"alice".into(), &"verified".into()));
+    assert_eq!(of(1), (&"bob".into(), &"partial".into()));
+    assert!(stage.run(&["close", "--all-users", "--yes"]).out.contains("bob (1001)"));
+    for command in ["survey", "preview"] {
+        let ran = stage.run(&[command, "--all-users", "--json"]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        check(&format!("{command}-all-users"), &ran.json());
     }
 }
 

@@ -48,7 +48,11 @@ pub(crate) struct Spared<'a> {
 
 impl<F: Files> Run<'_, '_, F> {
     /// The processes that the first freeze leaves running: those that are kept, and the agents.
-    pub(super) fn spared(&self, keep: &BTreeSet<ProcessId>, agents: &[Agent]) -> BTreeSet<ProcessId> {
+    pub(super) fn spared(
+        &self,
+        keep: &BTreeSet<ProcessId>,
+        agents: &[Agent],
+    ) -> BTreeSet<ProcessId> {
         if agents.is_empty() {
             return keep.clone();
         }
@@ -208,7 +212,8 @@ impl<F: Files> Run<'_, '_, F> {
         let again: BTreeSet<_> = launchers.intersection(&done.launchers).cloned().collect();
         for process in &again {
             let pid = process.pid;
-            done.remarks.push(format!("pid {pid} started the holder of a store again, and was ended"));
+            done.remarks
+                .push(format!("pid {pid} started the holder of a store again, and was ended"));
         }
         done.launchers.extend(launchers);
         again

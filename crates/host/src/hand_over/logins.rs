@@ -26,6 +26,12 @@ pub(super) fn of(uid: u32) -> Result<Option<Vec<String>>, BusError> {
     Ok(rows.map(|rows| rows.into_iter().filter(|row| row.1 == uid).map(|row| row.0).collect()))
 }
 
+/// Whether the account has a login session at a seat.
+pub(super) fn is_seated(uid: u32) -> bool {
+    let seated = |row: &Row| row.1 == uid && !row.3.is_empty();
+    ask(rows).ok().flatten().is_some_and(|rows| rows.iter().any(seated))
+}
+
 /// Ends every login session of the account, and the services of its own manager. False where there is
 /// no logind, and where it knows nobody of that user id.
 pub(super) fn terminate(uid: u32) -> Result<bool, BusError> {

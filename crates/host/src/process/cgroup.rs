@@ -121,7 +121,9 @@ impl Tree {
         let mut waiting = vec![(self.at(group), 0)];
         while let Some((dir, depth)) = waiting.pop() {
             match fs::read_to_string(dir.join("cgroup.procs")) {
-                Ok(text) => pids.extend(text.lines().map(|pid| pid.parse::<u32>().unwrap_or_default())),
+                Ok(text) => {
+                    pids.extend(text.lines().map(|pid| pid.parse::<u32>().unwrap_or_default()))
+                }
                 Err(error) if is_gone(&error) => continue,
                 Err(error) => return Err(error),
             }

@@ -367,11 +367,7 @@ impl Processes for LinuxProcesses {
         tree.thaw(group).map_err(os("cgroup.freeze"))
     }
 
-    fn end_group(
-        &self,
-        group: &Group,
-        spared: &BTreeSet<ProcessId>,
-    ) -> Result<bool, ProcessError> {
+    fn end_group(&self, group: &Group, spared: &BTreeSet<ProcessId>) -> Result<bool, ProcessError> {
         let Some(tree) = &self.groups else { return Ok(false) };
         tree.end(group, |pid| self.is_ours(pid, spared)).map_err(os("cgroup.kill"))
     }

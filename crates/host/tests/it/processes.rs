@@ -1,14 +1,15 @@
 //! Real processes, started by the tests and ended by pid.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use exeunt_engine::ports::{Identity, ProcessError, ProcessId, Processes};
+use exeunt_engine::ports::{Group, Identity, ProcessError, ProcessId, Processes};
 use exeunt_host::process::{KeepList, LinuxProcesses};
 use exeunt_testkit::contract::processes::{ProcessesRig, all};
 use rustix::process::geteuid;
@@ -22,6 +23,8 @@ struct Rig {
     processes: LinuxProcesses,
     dir: TempDir,
     children: RefCell<Vec<Started>>,
+    // Dropped last: a group goes when nobody is in it any more.
+    groups: RefCell<Vec<ControlGroup>>,
 }
 
 impl Rig {
@@ -33,7 +36,7 @@ impl Rig {
         let dir = tempfile::tempdir().unwrap();
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
         let processes = LinuxProcesses::of_uid(uid, KeepList::default());
-        Self { uid, processes, dir, children: RefCell::default() }
+        Self { uid, processes, dir, children: RefCell::default(), groups: RefCell::default() }
     }
 
     fn spawn(&self, command: &mut Command) -> ProcessId {
@@ -65,6 +68,60 @@ impl ProcessesRig for Rig {
         let process = self.spawn(Command::new("sleep").arg("1000").stdin(file));
         (process, identity(&path))
     }
+
+    fn start_group(&self) -> Option<(Group, ProcessId)> {
+        if self.uid == geteuid().as_raw() {
+            return None;
+        }
+        let group = ControlGroup::new(self.dir.path())?;
+        let process = self.spawn(Command::new("sleep").arg("1000"));
+        group.take(&process);
+        let named = Group(group.name.clone());
+        self.groups.borrow_mut().push(group);
+        Some((named, process))
+    }
+}
+
+/// A control group of this test's own.
+struct ControlGroup {
+    path: PathBuf,
+    name: String,
+}
+
+impl ControlGroup {
+    /// None where no hierarchy of version 2 is mounted.
+    fn new(unique: &Path) -> Option<Self> {
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let whole =
+            mounts.lines().find(|line| line.contains(" / ") && line.contains(" - cgroup2 "));
+        let Some(mount) = whole.and_then(|line| line.split(' ').nth(4)) else {
+            eprintln!("skipped: no control groups of version 2 are mounted");
+            return None;
+        };
+        let name = format!("/exeunt-test-{}", unique.file_name().unwrap().to_string_lossy());
+        let path = Path::new(mount).join(&name[1..]);
+        std::fs::create_dir(&path).unwrap();
+        Some(Self { path, name })
+    }
+
+    fn take(&self, process: &ProcessId) {
+        std::fs::write(self.path.join("cgroup.procs"), process.pid.to_string()).unwrap();
+    }
+}
+
+impl Drop for ControlGroup {
+    fn drop(&mut self) {
+        let until = Instant::now() + Duration::from_secs(5);
+        // Its last member may be dying still.
+        while remove_group(&self.path).is_err() && Instant::now() < until {
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a control group of this test's own")]
+fn remove_group(path: &Path) -> std::io::Result<()> {
+    std::fs::remove_dir(path)
 }
 
 fn identify(child: &Child) -> ProcessId {
@@ -199,4 +256,120 @@ fn a_program_that_only_calls_itself_a_locker_is_not_spared() {
     chown(&program, Some(0), None).unwrap();
     std::fs::set_permissions(&program, PermissionsExt::from_mode(0o777)).unwrap();
     assert!(!rig.processes.keep_list().unwrap().contains(&process));
+}
+
+/// Says that it is ready, holds what it is given, and waits.
+const HOLD: &str = "import signal, sys
+held = open(sys.argv[1])
+print('ready', flush=True)
+while True: signal.pause()";
+
+fn python(before: &str) -> Command {
+    let mut command = Command::new("/usr/bin/python3");
+    command.args(["-S", "-c", &format!("{before}\n{HOLD}")]);
+    command
+}
+
+impl Rig {
+    /// Starts a program that says when it is ready, holding a file.
+    fn start_ready(&self, command: &mut Command) -> (ProcessId, Identity) {
+        let path = self.dir.path().join("held");
+        File::create(&path).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
+        let process = self.spawn(command.arg(&path).stdout(Stdio::piped()));
+        assert_eq!(self.children.borrow_mut().last_mut().unwrap().first_line(), "ready");
+        (process, identity(&path))
+    }
+}
+
+#[test]
+fn root_sees_what_is_held_by_one_that_hides_and_by_one_in_a_user_namespace_of_its_own() {
+    if !is_root("another account's processes") {
+        return;
+    }
+    let rig = Rig::of(STRANGER);
+    let hide = "import ctypes; ctypes.CDLL(None).prctl(4, 0)";
+    let (hiding, file) = rig.start_ready(&mut python(hide));
+    assert!(rig.holds(&hiding, file));
+    let unshare = "import ctypes; assert ctypes.CDLL(None).unshare(0x10000000) == 0";
+    let (apart, file) = rig.start_ready(&mut python(unshare));
+    assert!(rig.holds(&apart, file));
+    assert_eq!(rig.processes.hidden().unwrap(), []);
+}
+
+#[test]
+fn a_group_that_somebody_else_is_in_is_left_alone() {
+    if !is_root("control groups") {
+        return;
+    }
+    let rig = Rig::of(STRANGER);
+    let Some((group, process)) = rig.start_group() else { return };
+    let other = Rig::of(STRANGER + 1);
+    let (stranger, _) = other.start_holder();
+    rig.groups.borrow()[0].take(&stranger);
+    let nobody = BTreeSet::new();
+    assert!(!rig.processes.groups(&nobody).unwrap().groups.contains(&group));
+    assert!(!rig.processes.freeze_group(&group, &nobody).unwrap());
+    assert!(!rig.processes.end_group(&group, &nobody).unwrap());
+    for (processes, id) in [(&rig.processes, &process), (&other.processes, &stranger)] {
+        assert!(processes.is_running(id).unwrap() && !processes.is_frozen(id).unwrap());
+    }
+}
+
+#[test]
+fn a_process_in_uninterruptible_sleep_is_alive_when_the_deadline_has_passed() {
+    if !is_root("a file server that never answers") {
+        return;
+    }
+    let rig = Rig::of(STRANGER);
+    let mute = Mute::mount(rig.dir.path());
+    let stat = format!("import os, sys\nos.stat({:?})", mute.path.join("x").to_str().unwrap());
+    let process = rig.spawn(Command::new("/usr/bin/python3").args(["-S", "-c", &stat]));
+    mute.await_request();
+    let processes = &rig.processes;
+    processes.end(&process).unwrap();
+    let began = Instant::now();
+    let limit = Duration::from_millis(200);
+    let alive = processes.wait_gone(std::slice::from_ref(&process), limit).unwrap();
+    assert_eq!(alive, std::slice::from_ref(&process));
+    // It can be listed and searched meanwhile.
+    assert!(processes.list().unwrap().iter().any(|listed| listed.id == process));
+    processes.holders(&[Identity { dev: 1, ino: 1 }]).unwrap();
+    assert!(!processes.is_frozen(&process).unwrap());
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    drop(mute);
+    let limit = Duration::from_secs(10);
+    assert_eq!(processes.wait_gone(std::slice::from_ref(&process), limit).unwrap(), []);
+}
+
+/// A file server that never answers, mounted.
+struct Mute {
+    path: PathBuf,
+    server: RefCell<Started>,
+}
+
+impl Mute {
+    fn mount(dir: &Path) -> Self {
+        let path = dir.join("mute");
+        std::fs::create_dir(&path).unwrap();
+        let mut command = Command::new("/usr/bin/python3");
+        command.args(["-S", "-c", exeunt_testkit::mute::SERVER]).arg(&path);
+        let mut server = Started::spawn(command.stdout(Stdio::piped()));
+        assert_eq!(server.first_line(), "mounted");
+        Self { path, server: RefCell::new(server) }
+    }
+
+    fn await_request(&self) {
+        assert_eq!(self.server.borrow_mut().first_line(), "asked");
+    }
+}
+
+impl Drop for Mute {
+    fn drop(&mut self) {
+        // With its server the kernel lets everybody go.
+        let server = &mut self.server.get_mut().0;
+        let _already_gone = server.kill();
+        let _already_reaped = server.wait();
+        rustix::mount::unmount(&self.path, rustix::mount::UnmountFlags::DETACH).unwrap();
+    }
 }
