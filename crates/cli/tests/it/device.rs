@@ -210,11 +210,8 @@ fn of_all_users_the_worst_governs_and_each_is_named() {
     assert_eq!(of(0), (&"alice".into(), &"verified".into()));
     assert_eq!(of(1), (&"bob".into(), &"partial".into()));
     assert!(stage.run(&["close", "--all-users", "--yes"]).out.contains("bob (1001)"));
-    for command in ["survey", "preview"] {
-        let ran = stage.run(&[command, "--all-users", "--json"]);
-        assert_eq!(ran.code, 0, "{ran:?}");
-        check(&format!("{command}-all-users"), &ran.json());
-    }
+    check("survey-all-users", &stage.run(&["survey", "--all-users", "--json"]).json());
+    check("preview-all-users", &stage.run(&["preview", "--all-users", "--json"]).json());
 }
 
 #[test]
