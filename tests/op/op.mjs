@@ -1,5 +1,5 @@
 // A certified OpenID provider (npm oidc-provider) on loopback, for the tests. It prints its issuer
-// and serves until it is ended. The sign-in page accepts every name: who signs in is the test's
+// and serves until it is ended. Whoever's name begins with "soc-" is of the group soc. The sign-in page accepts every name: who signs in is the test's
 // business, and what becomes of the tokens is the provider's own.
 import { createServer } from 'node:http';
 import { Provider } from 'oidc-provider';
@@ -19,11 +19,21 @@ server.listen(0, '127.0.0.1', () => {
         grant_types: ['authorization_code', 'refresh_token'],
         response_types: ['code'],
       },
+      {
+        client_id: 'exeunt-operators',
+        application_type: 'native',
+        token_endpoint_auth_method: 'none',
+        redirect_uris: ['http://127.0.0.1/callback'],
+        grant_types: ['authorization_code'],
+        response_types: ['code'],
+      },
     ],
+    claims: { openid: ['sub', 'groups'] },
+    conformIdTokenClaims: false,
     cookies: { keys: ['only for the tests'] },
     pkce: { required: () => false },
     features: { introspection: { enabled: true }, revocation: { enabled: true } },
-    findAccount: (_, sub) => ({ accountId: sub, claims: () => ({ sub }) }),
+    findAccount: (_, sub) => ({ accountId: sub, claims: () => ({ sub, groups: [sub.startsWith('soc-') ? 'soc' : 'staff'] }) }),
     issueRefreshToken: () => true,
     rotateRefreshToken: () => false,
   });

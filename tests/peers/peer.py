@@ -463,9 +463,9 @@ def push(hub):
     rp = Receiver(hub, "https://push.example")
     for name, url in (("a_private_address", "http://10.1.2.3/in"),
                       ("the_cloud_metadata_address", "http://169.254.169.254/latest"),
-                      ("a_public_address", "http://93.184.216.34/in"),
+                      ("a_public_address_in_the_clear", "http://93.184.216.34/in"),
                       ("the_hub_itself", hub.base + "/v1/sign-out"),
-                      ("https_while_there_is_no_tls", "https://127.0.0.1/in"),
+                      ("a_private_address_by_tls", "https://10.1.2.3/in"),
                       ("a_file_url", "file:///etc/passwd"),
                       ("credentials_in_the_url", "http://a:b@127.0.0.1:1/in")):
         answer = rp.create(delivery={"method": PUSH, "endpoint_url": url})

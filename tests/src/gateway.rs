@@ -50,11 +50,19 @@ impl LoneHub {
     /// # Errors
     /// It is not built, or ended early.
     pub fn start() -> Result<Self> {
+        Self::start_with(&[])
+    }
+
+    /// The same with further arguments.
+    ///
+    /// # Errors
+    /// It is not built, or ended early.
+    pub fn start_with(arguments: &[&str]) -> Result<Self> {
         let data = tempfile::tempdir()?;
         let port = free_port()?;
         let mut command = Command::new(built("exeunt-hub")?);
         command.args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--data"]);
-        command.arg(data.path().join("hub"));
+        command.arg(data.path().join("hub")).args(arguments);
         let mut hub = Started::start("exeunt-hub", &mut command, &data.path().join("hub.log"))?;
         listening("the hub", &mut hub, port)?;
         let (url, http) = (format!("http://127.0.0.1:{port}"), crate::http::client(LIMIT)?);
@@ -197,7 +205,10 @@ pub fn listening(what: &str, started: &mut Started, port: u16) -> Result<()> {
 }
 
 /// A program that `cargo build` made beside this one.
-fn built(name: &str) -> Result<PathBuf> {
+///
+/// # Errors
+/// It is not there.
+pub fn built(name: &str) -> Result<PathBuf> {
     let own = std::env::current_exe()?;
     let dir = own.parent().and_then(Path::parent).context("a program without a directory")?;
     let path = dir.join(name);

@@ -212,7 +212,8 @@ impl House {
         hub.args(["serve", "--data"]).arg(self.hub_data());
         hub.args(["--listen", &format!("127.0.0.1:{}", self.hub_port)]);
         // Tests and benches order more often than a person would.
-        hub.args(["--orders-per-hour", "10000"]);
+        hub.args(["--orders-per-hour", "10000", "--devices-per-operator", "10000"]);
+        hub.args(["--devices-per-hour", "10000", "--calls-per-minute", "100000"]);
         let hub = Started::start("exeunt-hub", &mut hub, &self.log("hub"))?;
         let port = self.hub_port;
         self.hub = Some(ready("the hub", hub, || {

@@ -68,6 +68,17 @@ impl Provider {
         text(&serde_json::from_str(&process::output(&mut command)?)?, "refresh_token")
     }
 
+    /// Goes through its own pages as `person`, from the address that a program printed back to that
+    /// program.
+    ///
+    /// # Errors
+    /// It did not let them in.
+    pub fn come_back(&self, url: &str, person: &str) -> Result<()> {
+        let mut command = Command::new("node");
+        command.arg(place().join("come-back.mjs")).args([url, person]);
+        process::output(&mut command).map(drop)
+    }
+
     /// Uses a refresh token; the status and the answer.
     ///
     /// # Errors

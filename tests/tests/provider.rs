@@ -2,9 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "what several tests share may fail as loudly as they do")]
 
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use exeunt_tests::gateway::LoneHub;
+use exeunt_tests::gateway::{LoneHub, built};
 use exeunt_tests::provider::Provider;
 use exeunt_tests::waiting;
 use serde_json::{Value, json};
@@ -73,4 +75,78 @@ fn an_old_refresh_token_is_refused_by_a_real_provider_after_the_sign_out() {
     // Bob is signed in as before.
     assert_eq!(op.refresh(&tokens[1]).unwrap().0, 200);
     assert!(op.is_active(&tokens[1]).unwrap());
+}
+
+/// An operator's own directory and hub.
+struct Desk<'a> {
+    home: tempfile::TempDir,
+    hub: &'a LoneHub,
+}
+
+impl Desk<'_> {
+    fn admin(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(built("exeunt").unwrap());
+        command.arg("admin").args(arguments).arg("--json").env_clear();
+        command.env("PATH", "/usr/bin:/bin").env("HOME", self.home.path());
+        command
+    }
+
+    /// Signs `person` in; what the command answered.
+    fn sign_in(&self, op: &Provider, person: &str) -> Output {
+        let mut login = self.admin(&["login", "--oidc", "--hub", &self.hub.url]);
+        login.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut login = login.spawn().unwrap();
+        let mut said = BufReader::new(login.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("/auth?") {
+            line.clear();
+            assert!(said.read_line(&mut line).unwrap() > 0, "no address was printed");
+        }
+        op.come_back(line.trim(), person).unwrap();
+        login.wait_with_output().unwrap()
+    }
+
+    fn ask(&self, arguments: &[&str]) -> (Option<i32>, Value) {
+        let output = self.admin(arguments).output().unwrap();
+        let said = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        (output.status.code(), said)
+    }
+}
+
+/// The operators' sign-in with a real provider: PKCE, loopback, roles from its groups.
+#[test]
+fn an_operator_signs_in_at_a_real_provider_and_gets_the_roles_of_their_groups() {
+    if let Some(why) = Provider::missing() {
+        eprintln!("SKIPPED: {why}");
+        return;
+    }
+    let op = Provider::start().unwrap();
+    let settings = tempfile::tempdir().unwrap();
+    let file = settings.path().join("sign-in.toml");
+    let text = format!(
+        "issuer = \"{}\"\nclient_id = \"exeunt-operators\"\nroles_claim = \"groups\"\n\
+         [roles]\nresponder = [\"soc\"]\n",
+        op.issuer
+    );
+    std::fs::write(&file, text).unwrap();
+    let hub = LoneHub::start_with(&["--sign-in", file.to_str().unwrap()]).unwrap();
+    let desk = Desk { home: tempfile::tempdir().unwrap(), hub: &hub };
+
+    let done = desk.sign_in(&op, "soc-olive");
+    assert!(done.status.success(), "{done:?}\n{}", hub.log());
+    let said: Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!((&said["name"], &said["roles"]), (&json!("soc-olive"), &json!(["responder"])));
+    assert_eq!(desk.ask(&["device", "list"]).0, Some(0));
+    let (code, refused) = desk.ask(&["device", "token"]);
+    assert_eq!((code, &refused["error"]["code"]), (Some(5), &json!("forbidden")), "{refused}");
+    let log = hub.look("/v1/audit/verify").unwrap();
+    assert_eq!(log["verified"], true);
+
+    // Somebody of whom no role is known gets nothing.
+    let stranger = Desk { home: tempfile::tempdir().unwrap(), hub: &hub };
+    let refused = stranger.sign_in(&op, "otto");
+    assert_eq!(refused.status.code(), Some(5), "{refused:?}");
+    let said: Value = serde_json::from_slice(&refused.stdout).unwrap();
+    assert!(said["error"]["message"].as_str().unwrap().contains("no role"), "{said}");
+    assert_eq!(stranger.ask(&["device", "list"]).1["error"]["code"], "not_logged_in");
 }

@@ -30,26 +30,6 @@ pub struct DeviceTokenResponse {
     pub expires: Timestamp,
 }
 
-/// `POST /v1/admin-tokens`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AdminTokenRequest {
-    /// Who will use it; the audit names them so.
-    pub name: String,
-    /// Seconds until it expires; never when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ttl_s: Option<u64>,
-}
-
-/// An operator's token. Shown once.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AdminTokenResponse {
-    /// [`crate::VERSION`].
-    pub v: u16,
-    /// The token.
-    pub token: String,
-}
-
 /// `GET /v1/devices`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceList {
@@ -155,7 +135,7 @@ macro_rules! hides_secret {
         }
     )*};
 }
-hides_secret!(DeviceTokenResponse, AdminTokenResponse, ServiceResponse);
+hides_secret!(DeviceTokenResponse, ServiceResponse);
 
 /// `POST /v1/sign-out`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

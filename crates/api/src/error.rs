@@ -20,7 +20,7 @@ pub struct ErrorBody {
 pub struct ErrorDetail {
     /// A stable code: `invalid_request`, `unauthorized`, `forbidden`, `not_found`, `conflict`,
     /// `stale_auth`, `tier_refused`, `preview_changed`, `rate_limited`, `snapshot_needed`,
-    /// `too_large`, `storage_full`, `storage_failed`, `unavailable`, `internal`.
+    /// `too_large`, `tls_required`, `storage_full`, `storage_failed`, `unavailable`, `internal`.
     pub code: String,
     /// One sentence for people.
     pub message: String,

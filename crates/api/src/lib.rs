@@ -8,17 +8,22 @@ pub mod device;
 pub mod error;
 pub mod event;
 pub mod oauth;
+pub mod operator;
 pub mod path;
 
 pub use admin::{
-    AdminTokenRequest, AdminTokenResponse, AuditEntry, AuditVerdict, CannotEnd, DeviceInfo,
-    DeviceList, DeviceTokenRequest, DeviceTokenResponse, ReceiptRecord, ServiceRequest,
-    ServiceResponse, SessionInfo, SessionList, SignOutRequest, SignOutResponse,
+    AuditEntry, AuditVerdict, CannotEnd, DeviceInfo, DeviceList, DeviceTokenRequest,
+    DeviceTokenResponse, ReceiptRecord, ServiceRequest, ServiceResponse, SessionInfo, SessionList,
+    SignOutRequest, SignOutResponse,
 };
 pub use device::{HubSession, Target, TxnState};
 pub use error::{ErrorBody, ErrorDetail, SetErrorBody};
 pub use event::{Countersigned, Progress, SessionEstablished, SignOutRequested};
 pub use oauth::{OAuthErrorBody, TokenRequest, TokenResponse};
+pub use operator::{
+    AdminTokenRequest, AdminTokenResponse, OperatorInfo, Role, SignInFinish, SignInRequest,
+    SignInResponse, SignedIn, UnknownRole,
+};
 
 /// The version of every message here, sent as `v`.
 pub const VERSION: u16 = 1;

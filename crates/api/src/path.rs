@@ -24,6 +24,12 @@ pub const DEVICE_TXN: &str = "/v1/device/txn";
 pub const DEVICE_TOKENS: &str = "/v1/device-tokens";
 /// Tokens of operators.
 pub const ADMIN_TOKENS: &str = "/v1/admin-tokens";
+/// Who is asking, for an operator.
+pub const OPERATOR: &str = "/v1/operator";
+/// Begins an operator's sign-in.
+pub const SIGN_IN: &str = "/v1/sign-in";
+/// Finishes it.
+pub const SIGN_IN_FINISH: &str = "/v1/sign-in/finish";
 /// Enrolled devices.
 pub const DEVICES: &str = "/v1/devices";
 /// The session registry.

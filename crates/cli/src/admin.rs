@@ -7,7 +7,9 @@ mod credentials;
 mod device;
 mod hub;
 mod login;
+mod operator;
 mod session;
+mod sign_in;
 mod sign_out;
 mod txn;
 
@@ -21,6 +23,7 @@ pub(crate) fn run(out: Out, command: Admin) -> Result<u8, Fault> {
     runtime.block_on(async {
         match command {
             Admin::Login(typed) => login::run(out, &typed).await,
+            Admin::Operator(command) => operator::run(out, command).await,
             Admin::Device(command) => device::run(out, command).await,
             Admin::Session(command) => session::run(out, command).await,
             Admin::SignOut(typed) => sign_out::run(out, typed).await,

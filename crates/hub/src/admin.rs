@@ -1,5 +1,5 @@
-//! What only an operator may do: mint enrolment tokens and operators' tokens, register services,
-//! list devices.
+//! What only an operator may do: mint enrolment tokens and operators' tokens, take these back,
+//! register services, list devices.
 //!
 //! It refuses to show a secret twice: each is in the answer that mints it, and nowhere else.
 
@@ -9,12 +9,12 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use exeunt_api::{
     AdminTokenRequest, AdminTokenResponse, DeviceList, DeviceTokenRequest, DeviceTokenResponse,
-    ServiceRequest, ServiceResponse, VERSION,
+    OperatorInfo, ServiceRequest, ServiceResponse, VERSION,
 };
 use exeunt_ssf::EnrolToken;
 
 use crate::Hub;
-use crate::http::{ApiError, Json};
+use crate::http::{ApiError, Json, Named};
 use crate::oauth::{Admin, hash};
 use crate::sequencer::now;
 use crate::store::command::MintToken;
@@ -24,6 +24,8 @@ use crate::store::{Command, Operator, Service};
 const USUAL_TTL: u64 = 3600;
 /// Seconds that an enrolment token may live.
 const LONGEST_TTL: u64 = 30 * 86_400;
+/// Seconds that an operator's token may live, if it expires at all.
+const LONGEST_OPERATOR: u64 = 365 * 86_400;
 
 /// `POST /v1/device-tokens`: a one-time enrolment token.
 ///
@@ -66,12 +68,41 @@ pub async fn admin_token(
     Json(ask): Json<AdminTokenRequest>,
 ) -> Result<(StatusCode, Json<AdminTokenResponse>), ApiError> {
     let name = named("name", ask.name)?;
+    if ask.roles.is_empty() {
+        return Err(ApiError::invalid("roles names one role at least"));
+    }
+    if ask.ttl_s.is_some_and(|ttl| ttl == 0 || ttl > LONGEST_OPERATOR) {
+        return Err(ApiError::invalid("ttl_s is between 1 and 31,536,000"));
+    }
+    let mut roles = ask.roles;
+    roles.sort_unstable();
+    roles.dedup();
     let token = random()?;
     let expires = ask.ttl_s.map(|ttl| now().plus_ms(ttl.saturating_mul(1000)));
-    let operator = Operator { token: hash(&token), name, expires };
+    let operator = Operator { token: hash(&token), name, roles, expires };
     let command = Command::AddOperator { actor: admin.actor, operator };
     hub.sequencer.submit(command).await?.reply?;
     Ok((StatusCode::CREATED, Json(AdminTokenResponse { v: VERSION, token })))
+}
+
+/// `DELETE /v1/admin-tokens/{name}`: every token of an operator ends.
+///
+/// # Errors
+/// [`ApiError`]; 409 for the last administrator whose token does not expire.
+pub async fn remove_operator(
+    State(hub): State<Arc<Hub>>,
+    admin: Admin,
+    Named(name): Named<String>,
+) -> Result<StatusCode, ApiError> {
+    let name = named("name", name)?;
+    let command = Command::RemoveOperator { actor: admin.actor, name };
+    hub.sequencer.submit(command).await?.reply?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `GET /v1/operator`: who is asking, and what they may do.
+pub async fn operator(admin: Admin) -> Json<OperatorInfo> {
+    Json(OperatorInfo { v: VERSION, name: admin.name, roles: admin.roles, expires: admin.expires })
 }
 
 /// `POST /v1/services`: credentials for a relying service.

@@ -13,6 +13,7 @@ use std::time::Duration;
 use exeunt_signal::{HubUrl, InvalidHubUrl};
 use exeunt_ssf::{KeyError, SigningKey};
 
+use crate::store::command::DeviceLimit;
 use crate::tls::Files;
 
 /// How long another holder of the data directory is waited for.
@@ -37,6 +38,8 @@ pub struct Config {
     pub issuer: Option<String>,
     /// Hosts in private networks that this hub may call.
     pub stream_hosts: std::collections::BTreeSet<String>,
+    /// The identity provider of the operators: a TOML file.
+    pub sign_in: Option<PathBuf>,
     /// Figures.
     pub limits: Limits,
 }
@@ -53,6 +56,7 @@ impl Config {
             public_url: None,
             issuer: None,
             stream_hosts: std::collections::BTreeSet::new(),
+            sign_in: None,
             limits: Limits::default(),
         }
     }
@@ -69,6 +73,10 @@ pub struct Limits {
     pub orders_per_hour: u32,
     /// How many sign-outs an hour a device may ask for.
     pub requests_per_hour: u64,
+    /// How many distinct devices operators' sign-outs may reach within an hour.
+    pub devices: DeviceLimit,
+    /// How many calls a minute an operator may make.
+    pub calls_per_minute: u32,
     /// Largest body, in bytes.
     pub body_bytes: usize,
     /// Longest a client may take over its request head, or over its body.
@@ -100,6 +108,8 @@ impl Default for Limits {
             poll_hold: Duration::from_secs(55),
             orders_per_hour: 6,
             requests_per_hour: 10,
+            devices: DeviceLimit { each: 25, in_all: 100 },
+            calls_per_minute: 3000,
             body_bytes: 1 << 20,
             read_timeout: Duration::from_secs(10),
             connections: 16_384,
@@ -319,7 +329,11 @@ pub fn judge_address(config: &Config) -> Result<(), DataError> {
     }
 }
 
-fn read_secret(path: &Path) -> Result<Option<String>, DataError> {
+/// A file that only its owner reads; None when it is absent or empty.
+///
+/// # Errors
+/// [`DataError`].
+pub(crate) fn read_secret(path: &Path) -> Result<Option<String>, DataError> {
     let failed = |source| DataError::Io { path: path.to_owned(), source };
     let metadata = match std::fs::metadata(path) {
         Ok(metadata) => metadata,

@@ -11,60 +11,83 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Request, State};
 use axum::http::header::{CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, delete, get, post};
 use exeunt_api::{ErrorBody, SetErrorBody, path};
 use exeunt_check::wire;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::access::Doors;
 use crate::sequencer::Unavailable;
 use crate::store::{Refused, StoreError};
 use crate::{Hub, admin, audit_api, check_api, enrol, oauth, receipts, receiver, registry};
-use crate::{connectors, forward_auth, introspect, revoke, ssf, transmitter};
+use crate::{connectors, forward_auth, introspect, revoke, sign_in, ssf, transmitter};
 
 pub use serve::{Shown, serve};
 
+const GET: Method = Method::GET;
+const POST: Method = Method::POST;
+const DELETE: Method = Method::DELETE;
+
 /// Every route of the hub.
 pub fn router(hub: Arc<Hub>) -> Router {
-    let txn = |base: &str, rest: &str| format!("{base}/{{txn}}{rest}");
-    Router::new()
-        .route(path::HEALTH, get(health))
-        .route(path::JWKS, get(jwks))
-        .route(path::TOKEN, post(oauth::token))
-        .route(path::ENROL, post(enrol::enrol))
-        .route(path::POLL, post(transmitter::poll))
-        .route(path::EVENTS, post(receiver::push))
-        .route(path::DEVICE_SESSIONS, get(registry::device_sessions))
-        .route(&txn(path::DEVICE_TXN, ""), get(revoke::device_txn))
-        .route(wire::SESSIONS, post(registry::register).get(registry::list))
-        .route(&format!("{}/{{session}}", wire::SESSIONS), delete(registry::end))
-        .route(wire::CHECK, get(check_api::check))
-        .route(forward_auth::PATH, any(forward_auth::forward_auth))
-        .route(&format!("{}/", forward_auth::PATH), any(forward_auth::forward_auth))
-        .route(&format!("{}/{{*asked}}", forward_auth::PATH), any(forward_auth::forward_auth))
-        .route(connectors::PATH, post(connectors::register).get(connectors::list))
-        .route(connectors::GRANTS, post(connectors::grant))
-        .route(introspect::PATH, post(introspect::introspect))
-        .route(wire::SNAPSHOT, get(check_api::snapshot))
-        .route(wire::DELTAS, get(check_api::deltas))
-        .route(path::DEVICE_TOKENS, post(admin::device_token))
-        .route(path::ADMIN_TOKENS, post(admin::admin_token))
-        .route(path::DEVICES, get(admin::devices))
-        .route(path::SERVICES, post(admin::service))
-        .route(path::SIGN_OUT, post(revoke::sign_out))
-        .route(&txn(path::TXN, ""), get(revoke::txn))
-        .route(&txn(path::TXN, "/events"), get(revoke::follow))
-        .route(&txn(path::TXN, "/cancel"), post(revoke::cancel))
-        .route(&txn(path::RECEIPTS, ""), get(receipts::list))
-        .route(path::AUDIT, get(audit_api::export))
-        .route(path::AUDIT_VERIFY, get(audit_api::verify))
-        .merge(ssf::routes(&hub.issuer))
+    let (router, _) = doors(&hub).done();
+    router
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(hub.limits.body_bytes))
         .with_state(hub)
+}
+
+/// Every door of the hub, each under its rule.
+#[must_use]
+pub fn doors(hub: &Arc<Hub>) -> Doors {
+    let txn = |base: &str, rest: &str| format!("{base}/{{txn}}{rest}");
+    let doors = Doors::new(hub)
+        .open(GET, path::HEALTH, health)
+        .open(GET, path::JWKS, jwks)
+        .open(POST, path::TOKEN, oauth::token)
+        .open(POST, path::ENROL, enrol::enrol)
+        .open(POST, path::POLL, transmitter::poll)
+        .open(POST, path::EVENTS, receiver::push)
+        .open(GET, path::DEVICE_SESSIONS, registry::device_sessions)
+        .open(GET, &txn(path::DEVICE_TXN, ""), revoke::device_txn)
+        .open(POST, wire::SESSIONS, registry::register)
+        .open(GET, wire::SESSIONS, registry::list)
+        .open(DELETE, &format!("{}/{{session}}", wire::SESSIONS), registry::end)
+        .open(GET, wire::CHECK, check_api::check)
+        .open_to_any(forward_auth::PATH, forward_auth::forward_auth)
+        .open_to_any(&format!("{}/", forward_auth::PATH), forward_auth::forward_auth)
+        .open_to_any(&format!("{}/{{*asked}}", forward_auth::PATH), forward_auth::forward_auth)
+        .open(POST, connectors::PATH, connectors::register)
+        .open(GET, connectors::PATH, connectors::list)
+        .open(POST, connectors::GRANTS, connectors::grant)
+        .open(POST, introspect::PATH, introspect::introspect)
+        .open(GET, wire::SNAPSHOT, check_api::snapshot)
+        .open(GET, wire::DELTAS, check_api::deltas);
+    ssf::doors(operators(doors), &hub.issuer)
+}
+
+/// The doors of operators.
+fn operators(doors: Doors) -> Doors {
+    let txn = |base: &str, rest: &str| format!("{base}/{{txn}}{rest}");
+    doors
+        .open(POST, path::SIGN_IN, sign_in::begin)
+        .open(POST, path::SIGN_IN_FINISH, sign_in::finish)
+        .open(GET, path::OPERATOR, admin::operator)
+        .open(POST, path::DEVICE_TOKENS, admin::device_token)
+        .open(POST, path::ADMIN_TOKENS, admin::admin_token)
+        .open(DELETE, &format!("{}/{{name}}", path::ADMIN_TOKENS), admin::remove_operator)
+        .open(GET, path::DEVICES, admin::devices)
+        .open(POST, path::SERVICES, admin::service)
+        .open(POST, path::SIGN_OUT, revoke::sign_out)
+        .open(GET, &txn(path::TXN, ""), revoke::txn)
+        .open(GET, &txn(path::TXN, "/events"), revoke::follow)
+        .open(POST, &txn(path::TXN, "/cancel"), revoke::cancel)
+        .open(GET, &txn(path::RECEIPTS, ""), receipts::list)
+        .open(GET, path::AUDIT, audit_api::export)
+        .open(GET, path::AUDIT_VERIFY, audit_api::verify)
 }
 
 async fn health() -> &'static str {

@@ -2,6 +2,7 @@
 //!
 //! It refuses to answer before what it answers is on disk.
 
+pub mod access;
 pub mod admin;
 pub mod audit;
 pub mod audit_api;
@@ -19,6 +20,7 @@ pub mod receiver;
 pub mod registry;
 pub mod revoke;
 pub mod sequencer;
+pub mod sign_in;
 pub mod ssf;
 mod start;
 pub mod store;
@@ -62,6 +64,10 @@ pub struct Hub {
     pub ssf: ssf::Ssf,
     /// Identity providers, with their credentials.
     pub connectors: connectors::Book,
+    /// What is remembered of operators' calls.
+    pub calls: access::Calls,
+    /// Operators' sign-in at an identity provider, if there is one.
+    pub sign_in: Option<sign_in::SignIn>,
     /// True once the hub is stopping.
     pub stopping: watch::Receiver<bool>,
 }

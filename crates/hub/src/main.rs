@@ -12,6 +12,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use exeunt_hub::audit::{head, judge};
 use exeunt_hub::config::KEY_FILE;
 use exeunt_hub::store::View as _;
+use exeunt_hub::store::command::DeviceLimit;
 use exeunt_hub::store::sqlite::{FILE, SqliteView};
 use exeunt_hub::tls::Files;
 use exeunt_hub::{Config, start};
@@ -83,6 +84,18 @@ enum Command {
         /// How many orders an hour a device will take on this hub's word alone, told at enrolment.
         #[arg(long, default_value_t = 6)]
         orders_per_hour: u32,
+        /// How operators sign in at an identity provider: a TOML file; docs/operating.md has one.
+        #[arg(long, value_name = "FILE", env = "EXEUNT_HUB_SIGN_IN")]
+        sign_in: Option<PathBuf>,
+        /// How many distinct devices one operator's sign-outs may reach within an hour.
+        #[arg(long, default_value_t = 25)]
+        devices_per_operator: u64,
+        /// How many distinct devices all operators' sign-outs together may reach within an hour.
+        #[arg(long, default_value_t = 100)]
+        devices_per_hour: u64,
+        /// How many calls a minute an operator may make.
+        #[arg(long, default_value_t = 3000)]
+        calls_per_minute: u32,
         /// How many sign-outs an hour a device may ask for.
         #[arg(long, default_value_t = 10)]
         requests_per_hour: u64,
@@ -124,12 +137,20 @@ fn main() -> ExitCode {
             issuer,
             stream_host,
             orders_per_hour,
+            sign_in,
+            devices_per_operator,
+            devices_per_hour,
+            calls_per_minute,
             requests_per_hour,
         } => {
             let mut config = Config { listen, ca, public_url, issuer, ..Config::new(data) };
             config.tls = tls_cert.zip(tls_key).map(|(cert, key)| Files { cert, key });
             config.stream_hosts =
                 stream_host.iter().map(|host| host.to_ascii_lowercase()).collect();
+            config.sign_in = sign_in;
+            config.limits.devices =
+                DeviceLimit { each: devices_per_operator, in_all: devices_per_hour };
+            config.limits.calls_per_minute = calls_per_minute;
             config.limits.orders_per_hour = orders_per_hour;
             config.limits.requests_per_hour = requests_per_hour;
             serve(config)

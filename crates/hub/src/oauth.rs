@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use exeunt_api::oauth::{CLIENT_CREDENTIALS, JWT_BEARER};
-use exeunt_api::{OAuthErrorBody, TokenRequest, TokenResponse, path};
+use exeunt_api::{OAuthErrorBody, Role, TokenRequest, TokenResponse, path};
 use exeunt_domain::{DeviceId, Timestamp};
 use exeunt_ssf::Jwks;
 use serde::Deserialize;
@@ -24,6 +24,7 @@ use crate::Hub;
 use crate::http::{ApiError, Json};
 use crate::publish::lock;
 use crate::sequencer::now;
+use crate::store::Operator;
 
 /// Seconds that an access token lives.
 const TOKEN_SECS: u64 = 3600;
@@ -64,11 +65,38 @@ impl Client {
     }
 }
 
-/// An operator.
+/// An operator, as the gate before their door let them in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
     /// How the audit names them.
     pub actor: String,
+    /// Their own name.
+    pub name: String,
+    /// What they may do.
+    pub roles: Vec<Role>,
+    /// When their token expires.
+    pub expires: Option<Timestamp>,
+}
+
+impl Admin {
+    /// Whose token a request carries.
+    ///
+    /// # Errors
+    /// [`ApiError`]: 401 for a stranger, 403 for a device or a service.
+    pub fn of(hub: &Hub, headers: &HeaderMap) -> Result<Self, ApiError> {
+        let token = bearer(headers)?;
+        let Some(operator) = hub.shared.operator(&hash(token)) else {
+            return Err(match hub.tokens.holder(token) {
+                Some(_) => ApiError::forbidden("this door is for operators"),
+                None => ApiError::unauthorized("the token is unknown or has expired"),
+            });
+        };
+        if operator.expires.is_some_and(|expires| expires <= now()) {
+            return Err(ApiError::unauthorized("the token is unknown or has expired"));
+        }
+        let Operator { name, roles, expires, .. } = operator;
+        Ok(Admin { actor: format!("admin:{name}"), name, roles, expires })
+    }
 }
 
 /// Access tokens that are good now, and assertions that were used.
@@ -312,8 +340,8 @@ impl IntoResponse for Denied {
     }
 }
 
-fn bearer(parts: &Parts) -> Result<&str, ApiError> {
-    let header = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+fn bearer(headers: &HeaderMap) -> Result<&str, ApiError> {
+    let header = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let (scheme, token) = header.and_then(|text| text.split_once(' ')).unwrap_or_default();
     if scheme.eq_ignore_ascii_case("bearer") {
         Ok(token.trim())
@@ -325,7 +353,7 @@ fn bearer(parts: &Parts) -> Result<&str, ApiError> {
 impl FromRequestParts<Arc<Hub>> for Agent {
     type Rejection = ApiError;
     async fn from_request_parts(parts: &mut Parts, hub: &Arc<Hub>) -> Result<Self, ApiError> {
-        match hub.tokens.holder(bearer(parts)?) {
+        match hub.tokens.holder(bearer(&parts.headers)?) {
             Some(Grant::Agent(agent)) => {
                 let current = hub.shared.device(&agent.device).map(|device| device.epoch);
                 if current == Some(agent.epoch) {
@@ -345,7 +373,7 @@ impl FromRequestParts<Arc<Hub>> for Agent {
 impl FromRequestParts<Arc<Hub>> for Client {
     type Rejection = ApiError;
     async fn from_request_parts(parts: &mut Parts, hub: &Arc<Hub>) -> Result<Self, ApiError> {
-        match hub.tokens.holder(bearer(parts)?) {
+        match hub.tokens.holder(bearer(&parts.headers)?) {
             Some(Grant::Service(id)) => {
                 let service = hub.shared.service(&id);
                 let service =
@@ -384,7 +412,7 @@ impl FromRequestParts<Arc<Hub>> for Manages {
 }
 
 fn receiver(parts: &Parts, hub: &Hub, scopes: &[&str]) -> Result<Client, ApiError> {
-    match hub.tokens.scoped(bearer(parts)?) {
+    match hub.tokens.scoped(bearer(&parts.headers)?) {
         Some((Grant::Service(id) | Grant::Stream(id), scope)) => {
             let service = hub.shared.service(&id);
             let service = service.ok_or_else(|| ApiError::unauthorized("this service is gone"))?;
@@ -400,17 +428,8 @@ fn receiver(parts: &Parts, hub: &Hub, scopes: &[&str]) -> Result<Client, ApiErro
 
 impl FromRequestParts<Arc<Hub>> for Admin {
     type Rejection = ApiError;
-    async fn from_request_parts(parts: &mut Parts, hub: &Arc<Hub>) -> Result<Self, ApiError> {
-        let token = bearer(parts)?;
-        let Some(operator) = hub.shared.operator(&hash(token)) else {
-            return Err(match hub.tokens.holder(token) {
-                Some(_) => ApiError::forbidden("this door is for operators"),
-                None => ApiError::unauthorized("the token is unknown or has expired"),
-            });
-        };
-        if operator.expires.is_some_and(|expires| expires <= now()) {
-            return Err(ApiError::unauthorized("the token is unknown or has expired"));
-        }
-        Ok(Admin { actor: format!("admin:{}", operator.name) })
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Hub>) -> Result<Self, ApiError> {
+        let admitted = parts.extensions.remove::<Admin>();
+        admitted.ok_or_else(|| ApiError::internal("an operator's door has no gate"))
     }
 }

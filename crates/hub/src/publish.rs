@@ -135,6 +135,9 @@ impl Shared {
         if let Some(operator) = effects.operator {
             write(&self.directory).operators.insert(operator.token, operator);
         }
+        if let Some(name) = effects.removed_operator {
+            write(&self.directory).operators.retain(|_, operator| operator.name != name);
+        }
         self.mail.withdraw(&effects.withdrawn);
         self.mail.deliver(effects.entries);
         if let Some((device, owes)) = effects.owing {

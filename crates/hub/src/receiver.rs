@@ -20,7 +20,9 @@ use crate::oauth::Agent;
 use crate::revoke::refuse_purge;
 use crate::sequencer::now;
 use crate::store::Command;
-use crate::store::command::{AtDevice, DeviceSession, Progressed, Received, SignOut, Source};
+use crate::store::command::{
+    AtDevice, DeviceLimit, DeviceSession, Progressed, Received, SignOut, Source,
+};
 
 /// How far a device's clock may run ahead of the hub's before a SET of its counts as from a time
 /// to come, in seconds. Devices keep poor time, and nothing is judged by theirs.
@@ -132,6 +134,7 @@ fn sign_out(hub: &Hub, set: &VerifiedSet, from: Source) -> Result<Command, NotAc
         only: None,
         idempotency_key: None,
         digest: None,
+        limit: DeviceLimit::NONE,
         at_device: Some(AtDevice { from, session, per_hour: hub.limits.requests_per_hour }),
         good_for_ms: hub.order_good_for_ms(),
     }))

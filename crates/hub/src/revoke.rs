@@ -48,6 +48,7 @@ pub async fn sign_out(
         idempotency_key: ask.idempotency_key,
         digest: ask.digest,
         at_device: None,
+        limit: hub.limits.devices,
         good_for_ms: hub.order_good_for_ms(),
     };
     if ask.preview {

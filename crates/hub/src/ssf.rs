@@ -12,9 +12,8 @@ pub mod transmitters;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use axum::Router;
 use axum::extract::State;
-use axum::routing::{get, post};
+use axum::http::Method;
 use exeunt_api::path;
 use exeunt_ssf::discovery::{
     AuthorizationScheme, Metadata, OAUTH, POLL, PUSH, WELL_KNOWN, issuer_path,
@@ -24,6 +23,7 @@ use serde_json::{Value, json};
 use tokio::sync::{OnceCell, watch};
 
 use crate::Hub;
+use crate::access::Doors;
 use crate::http::{ApiError, Json};
 use crate::publish::lock;
 use crate::store::stream::Waiting;
@@ -66,24 +66,26 @@ impl Ssf {
     }
 }
 
-/// The routes of this part.
-pub fn routes(issuer: &str) -> Router<Arc<Hub>> {
-    let manage = get(streams::read)
-        .post(streams::create)
-        .patch(streams::update)
-        .put(streams::replace)
-        .delete(streams::delete);
-    Router::new()
-        .route(&format!("{WELL_KNOWN}{}", issuer_path(issuer)), get(discovery))
-        .route(STREAMS, manage)
-        .route(STATUS, get(streams::status).post(streams::set_status))
-        .route(ADD_SUBJECT, post(streams::add_subject))
-        .route(REMOVE_SUBJECT, post(streams::remove_subject))
-        .route(VERIFY, post(streams::verify))
-        .route(&format!("{}/{{stream}}", path::POLL), post(poll::poll))
-        .route(&format!("{RECEIVE}/{{transmitter}}"), post(signals::receive))
-        .route(TRANSMITTERS, post(transmitters::register).get(transmitters::list))
-        .route(&format!("{TRANSMITTERS}/{{transmitter}}/expect"), post(transmitters::expect))
+/// The doors of this part.
+pub fn doors(doors: Doors, issuer: &str) -> Doors {
+    let discovered = format!("{WELL_KNOWN}{}", issuer_path(issuer));
+    doors
+        .open_at(WELL_KNOWN, &discovered, discovery)
+        .open(Method::GET, STREAMS, streams::read)
+        .open(Method::POST, STREAMS, streams::create)
+        .open(Method::PATCH, STREAMS, streams::update)
+        .open(Method::PUT, STREAMS, streams::replace)
+        .open(Method::DELETE, STREAMS, streams::delete)
+        .open(Method::GET, STATUS, streams::status)
+        .open(Method::POST, STATUS, streams::set_status)
+        .open(Method::POST, ADD_SUBJECT, streams::add_subject)
+        .open(Method::POST, REMOVE_SUBJECT, streams::remove_subject)
+        .open(Method::POST, VERIFY, streams::verify)
+        .open(Method::POST, &format!("{}/{{stream}}", path::POLL), poll::poll)
+        .open(Method::POST, &format!("{RECEIVE}/{{transmitter}}"), signals::receive)
+        .open(Method::POST, TRANSMITTERS, transmitters::register)
+        .open(Method::GET, TRANSMITTERS, transmitters::list)
+        .open(Method::POST, &format!("{TRANSMITTERS}/{{transmitter}}/expect"), transmitters::expect)
 }
 
 /// `GET /.well-known/ssf-configuration`.

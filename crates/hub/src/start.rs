@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use exeunt_api::Role;
 use exeunt_domain::DeviceId;
 use exeunt_signal::tls::client_config;
 use exeunt_signal::{Trust, TrustError};
@@ -19,9 +20,10 @@ use crate::audit::head::{self, HeadError, HeadFile};
 use crate::config::{ADMIN_TOKEN_FILE, Config, DataDir, DataError, judge_address};
 use crate::publish::Shared;
 use crate::sequencer::{Minter, Sequencer, Unavailable, now};
+use crate::sign_in::{Settings, SettingsError, SignIn};
 use crate::store::sqlite::{self, SqliteStore, SqliteView};
 use crate::store::{Command, Head, Operator, Store as _, StoreError, View as _};
-use crate::{Hub, check_api, connectors, http, oauth, ssf, tls, transmitter, views};
+use crate::{Hub, access, check_api, connectors, http, oauth, ssf, tls, transmitter, views};
 
 /// The hub did not start.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +34,9 @@ pub enum StartError {
     /// The hub's own certificate.
     #[error(transparent)]
     Tls(#[from] tls::TlsError),
+    /// The operators' identity provider.
+    #[error(transparent)]
+    SignIn(#[from] SettingsError),
     /// The authorities that are believed of other parties.
     #[error(transparent)]
     Trust(#[from] TrustError),
@@ -90,6 +95,7 @@ pub struct Running {
     /// Where the bootstrap token lies, when this was the first start.
     pub admin_token: Option<PathBuf>,
     reload: Arc<Notify>,
+    state: Arc<Hub>,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
     writer: Option<JoinHandle<()>>,
@@ -97,6 +103,12 @@ pub struct Running {
 }
 
 impl Running {
+    /// What its requests work with.
+    #[must_use]
+    pub fn state(&self) -> Arc<Hub> {
+        Arc::clone(&self.state)
+    }
+
     /// Has the certificate read again. When it cannot be used, the old one stays.
     pub fn reload(&self) {
         self.reload.notify_one();
@@ -106,6 +118,7 @@ impl Running {
     /// last audit head, and lets go of the data directory.
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
+        drop(self.state);
         while self.tasks.join_next().await.is_some() {}
         if let Some(writer) = self.writer.take() {
             // The last sender went with the tasks; the writer ends when its queue is empty.
@@ -127,6 +140,7 @@ impl Running {
 /// [`StartError`].
 pub async fn start(config: Config) -> Result<Running, StartError> {
     judge_address(&config)?;
+    let sign_in = config.sign_in.as_deref().map(Settings::read).transpose()?.map(SignIn::new);
     let certificate = config.tls.clone().map(tls::Certificate::open).transpose()?;
     let trust = config.ca.clone().map_or(Trust::Platform, Trust::Also);
     let outbound = Arc::new(client_config(&trust)?);
@@ -167,6 +181,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         views: views::Views::new(move || SqliteView::open(&path)),
         tokens: oauth::Tokens::default(),
         guards: check_api::Guards::default(),
+        calls: access::Calls::default(),
+        sign_in,
         connectors,
         ssf: ssf::Ssf::new(ssf::outbound::Reach::new(addr, config.stream_hosts, outbound)),
         stopping: stopping.clone(),
@@ -183,9 +199,10 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     if let Some(certificate) = certificate {
         tasks.spawn(certificate.keep(Arc::clone(&reload), stopping.clone()));
     }
+    let state = Arc::clone(&hub);
     tasks.spawn(http::serve(listener, http::router(hub), limits, shown, stopping));
     let writer = Some(writer);
-    Ok(Running { addr, url, issuer, admin_token, reload, stop, tasks, writer, heads })
+    Ok(Running { addr, url, issuer, admin_token, reload, state, stop, tasks, writer, heads })
 }
 
 fn refuse_rollback(stored: Head, signed: Option<Head>) -> Result<(), StartError> {
@@ -211,7 +228,12 @@ async fn bootstrap(
     }
     let token = exeunt_ssf::random_token().map_err(|_| StartError::System("randomness"))?;
     let path = data.write_secret(ADMIN_TOKEN_FILE, &format!("{token}\n"))?;
-    let operator = Operator { token: oauth::hash(&token), name: "bootstrap".into(), expires: None };
+    let operator = Operator {
+        token: oauth::hash(&token),
+        name: "bootstrap".into(),
+        roles: vec![Role::Administrator],
+        expires: None,
+    };
     let command = Command::AddOperator { actor: "hub".into(), operator };
     // Nothing refuses an operator.
     let _ = sequencer.submit(command).await?.reply;

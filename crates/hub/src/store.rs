@@ -57,6 +57,8 @@ pub struct Effects {
     pub service: Option<Service>,
     /// An operator's token that was minted.
     pub operator: Option<Operator>,
+    /// An operator whose tokens ended.
+    pub removed_operator: Option<String>,
     /// Log entries that are delivered no more: newer ones took their place.
     pub withdrawn: Vec<u64>,
     /// Whether a device owes an answer to an order that is overdue.
@@ -137,6 +139,8 @@ pub struct Operator {
     pub token: [u8; 32],
     /// Who uses it.
     pub name: String,
+    /// What they may do.
+    pub roles: Vec<exeunt_api::Role>,
     /// When it expires.
     pub expires: Option<Timestamp>,
 }

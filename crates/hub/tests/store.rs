@@ -15,7 +15,7 @@ use exeunt_domain::{
     DeviceId, Jti, Order, Outcome, Proof, SessionId, SessionKind, Subject, Tier, Timestamp, Txn,
 };
 use exeunt_hub::store::command::{
-    Ack, DeviceSession, Enrol, MintToken, Progressed, Register, SignOut, Source,
+    Ack, DeviceLimit, DeviceSession, Enrol, MintToken, Progressed, Register, SignOut, Source,
 };
 use exeunt_hub::store::sqlite::SqliteStore;
 use exeunt_hub::store::{Applied, Command, Mint, Refused, Reply, Store, View};
@@ -81,6 +81,7 @@ fn sign_out(who: usize, txn: usize) -> Command {
         only: None,
         idempotency_key: None,
         digest: None,
+        limit: DeviceLimit::NONE,
         at_device: None,
         good_for_ms: 1_000_000,
     })

@@ -5,14 +5,20 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use exeunt_domain::Timestamp;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::key::SET_TYP;
 use crate::rsa::LEAST_BITS;
 use crate::set::{Set, SetError};
 use crate::verify::MAX_COMPACT_BYTES;
+
+/// How far clocks may differ, in seconds.
+const LEEWAY_SECS: u64 = 60;
 
 /// A party's public keys, as far as they can be used here.
 #[derive(Clone, Debug, Default)]
@@ -130,6 +136,71 @@ pub fn verify_peer(
         return Err(SetError::WrongAudience);
     }
     Ok(set)
+}
+
+/// Verifies a JWT of another party that is no SET, such as an ID token: its keys, its issuer name,
+/// our name there, and that it has not expired (RFC 7519 §4.1.4; a minute is allowed for clocks).
+///
+/// # Errors
+/// [`SetError`].
+pub fn verify_peer_jwt<T: DeserializeOwned>(
+    compact: &str,
+    keys: &PeerKeys,
+    issuer: &str,
+    audience: &str,
+    now: Timestamp,
+) -> Result<T, SetError> {
+    #[derive(Deserialize)]
+    struct Times {
+        exp: u64,
+        nbf: Option<u64>,
+    }
+    let malformed = |why: String| SetError::Malformed(why);
+    if compact.len() > MAX_COMPACT_BYTES {
+        return Err(malformed("longer than 1 MiB".into()));
+    }
+    let header =
+        jsonwebtoken::decode_header(compact).map_err(|error| malformed(error.to_string()))?;
+    let typ = header.typ.unwrap_or_else(|| "JWT".into());
+    if !typ.eq_ignore_ascii_case("JWT") {
+        return Err(SetError::WrongType(typ));
+    }
+    if header.crit.is_some() {
+        return Err(malformed("critical header parameters".into()));
+    }
+    let unknown = || SetError::UnknownKey(header.kid.clone().unwrap_or_default());
+    let key = keys.find(header.kid.as_deref()).ok_or_else(unknown)?;
+    if header.alg != key.algorithm {
+        return Err(unknown());
+    }
+    let mut validation = Validation::new(key.algorithm);
+    // Time is handed in, and looked at below.
+    validation.validate_exp = false;
+    validation.set_required_spec_claims(&["iss", "aud", "exp"]);
+    validation.set_issuer(&[issuer]);
+    validation.set_audience(&[audience]);
+    let decoding = DecodingKey::from_jwk(&key.jwk).map_err(|_| unknown())?;
+    let data = jsonwebtoken::decode::<Value>(compact, &decoding, &validation);
+    let claims = data.map_err(|error| refusal_of(&error))?.claims;
+    let times = Times::deserialize(&claims).map_err(|error| malformed(error.to_string()))?;
+    let now = now.as_secs();
+    if times.exp + LEEWAY_SECS <= now || times.nbf.is_some_and(|at| at > now + LEEWAY_SECS) {
+        return Err(malformed("it is not good now: look at both clocks".into()));
+    }
+    T::deserialize(claims).map_err(|error| malformed(error.to_string()))
+}
+
+fn refusal_of(error: &jsonwebtoken::errors::Error) -> SetError {
+    use jsonwebtoken::errors::ErrorKind;
+    if matches!(error.kind(), ErrorKind::InvalidSignature) {
+        SetError::BadSignature
+    } else if matches!(error.kind(), ErrorKind::InvalidIssuer) {
+        SetError::WrongIssuer("another issuer".into())
+    } else if matches!(error.kind(), ErrorKind::InvalidAudience) {
+        SetError::WrongAudience
+    } else {
+        SetError::Malformed(error.to_string())
+    }
 }
 
 #[cfg(test)]

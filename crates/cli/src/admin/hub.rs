@@ -9,7 +9,7 @@ use std::time::Duration;
 use exeunt_api::ErrorBody;
 use exeunt_signal::http::root_cause;
 use exeunt_signal::{HubUrl, Trust};
-use reqwest::{RequestBuilder, Response, StatusCode};
+use reqwest::{RequestBuilder, Response, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -101,6 +101,17 @@ impl Hub {
         read_json(&read_all(self.send(request).await?).await?)
     }
 
+    /// Removes what is called `name` below a path.
+    pub(crate) async fn delete(&self, path: &str, name: &str) -> Result<(), Fault> {
+        let mut url = Url::parse(&self.at(path))
+            .map_err(|error| Fault::new("hub_address", error.to_string()))?;
+        // A name stays one segment, whatever it holds.
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.push(name);
+        }
+        self.send(self.http.delete(url).timeout(ANSWER_WITHIN)).await.map(drop)
+    }
+
     /// Opens a stream of server-sent events, which may be silent for long.
     pub(crate) async fn stream(&self, path: &str) -> Result<Response, Fault> {
         let request = self.http.get(self.at(path)).header("accept", "text/event-stream");
@@ -112,7 +123,12 @@ impl Hub {
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, Fault> {
-        let answer = request.bearer_auth(&self.token).send().await.map_err(|e| self.broken(&e))?;
+        // Before a sign-in there is none.
+        let request = match self.token.as_str() {
+            "" => request,
+            token => request.bearer_auth(token),
+        };
+        let answer = request.send().await.map_err(|error| self.broken(&error))?;
         if answer.status().is_success() { Ok(answer) } else { Err(refusal(answer).await) }
     }
 

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use exeunt_api::Role;
 use exeunt_domain::{DeviceId, Subject, Tier, Txn};
 
 use super::ExportFormat;
@@ -12,6 +13,7 @@ use super::ExportFormat;
 pub(crate) const AFTER: &str = "\
 Examples:
   exeunt admin login --hub http://127.0.0.1:7443 --token-file /var/lib/exeunt-hub/admin-token
+  exeunt admin login --hub https://hub.example:7443 --oidc
   exeunt admin device token --name occ-07
   exeunt admin sign-out --subject alice --preview
   exeunt admin sign-out --subject alice --reason \"laptop lost\" --follow
@@ -24,6 +26,9 @@ pub(crate) enum Admin {
     /// Remember a hub and an operator's token: in the keyring where there is one, else in a file
     /// that only you can read.
     Login(Login),
+    /// Operators and what they may do.
+    #[command(subcommand)]
+    Operator(Operator),
     /// Devices.
     #[command(subcommand)]
     Device(Device),
@@ -53,8 +58,38 @@ pub(crate) struct Login {
     #[arg(long, value_name = "FILE", env = "EXEUNT_HUB_CA")]
     pub(crate) ca: Option<PathBuf>,
     /// A file that holds the token; `-`, the default, reads standard input.
-    #[arg(long, value_name = "FILE", default_value = "-")]
+    #[arg(long, value_name = "FILE", default_value = "-", conflicts_with = "oidc")]
     pub(crate) token_file: PathBuf,
+    /// Sign in at your organisation's identity provider, in a browser on this machine, instead.
+    #[arg(long)]
+    pub(crate) oidc: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Operator {
+    /// Show who you are to the hub, and what you may do.
+    Whoami,
+    /// Make a token for another operator. It is shown once.
+    #[command(
+        after_help = "Example:\n  exeunt admin operator add --name olive --role responder > olive.token"
+    )]
+    Add {
+        /// Who will use it; the audit names them so.
+        #[arg(long)]
+        name: String,
+        /// What they may do: viewer, help-desk, responder, approver, auditor, administrator. May be
+        /// given several times.
+        #[arg(long, required = true)]
+        role: Vec<Role>,
+        /// Seconds until it expires; never when absent.
+        #[arg(long, value_name = "SECONDS")]
+        ttl: Option<u64>,
+    },
+    /// End every token of an operator, such as `bootstrap` once there is another administrator.
+    Remove {
+        /// Whose.
+        name: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]

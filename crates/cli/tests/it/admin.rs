@@ -31,6 +31,7 @@ fn hub() -> Hub {
     let asked: Arc<Mutex<Vec<SignOutRequest>>> = Arc::default();
     let app = Router::new()
         .route("/v1/devices", get(devices))
+        .route("/v1/operator", get(operator))
         .route("/v1/device-tokens", post(token))
         .route("/v1/sessions", get(sessions))
         .route("/v1/sign-out", post(sign_out))
@@ -65,6 +66,15 @@ async fn devices(headers: HeaderMap) -> Response {
         "device_kid": key.kid(), "device_jwk": key.jwk(), "receipts": 0, "waiting": 1
     }]}))
     .into_response()
+}
+
+async fn operator(headers: HeaderMap) -> Response {
+    let refused = devices(headers).await;
+    if refused.status() != StatusCode::OK {
+        return refused;
+    }
+    Json(json!({"v": 1, "name": "olive", "roles": ["viewer", "responder"], "expires": null}))
+        .into_response()
 }
 
 async fn token(Json(request): Json<Value>) -> Json<Value> {
@@ -205,6 +215,14 @@ fn the_audit_is_exported_page_by_page_and_a_broken_chain_exits_1() {
     let ran = hub.run(&stage, &["admin", "audit", "verify", "--json"]);
     assert_eq!(ran.code, 1);
     check("admin-audit-verify", &ran.json());
+}
+
+#[test]
+fn whoami_says_the_name_and_the_roles() {
+    let (hub, stage) = (hub(), Stage::empty());
+    let who = hub.run(&stage, &["admin", "operator", "whoami", "--json"]);
+    assert_eq!(who.code, 0, "{who:?}");
+    check("admin-operator", &who.json());
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::oauth::hash;
 use crate::publish::lock;
 use crate::revoke::fresh_txn;
 use crate::sequencer::now;
-use crate::store::command::SignOut;
+use crate::store::command::{DeviceLimit, SignOut};
 use crate::store::stream::{Act, Heard, StreamCommand, Transmitter, actor};
 use crate::store::{Command, Refused};
 
@@ -162,6 +162,8 @@ fn act(hub: &Hub, it: &Transmitter, set: &Set) -> Result<Act, ApiError> {
         idempotency_key: None,
         digest: None,
         at_device: None,
+        // Its own rate bounds it.
+        limit: DeviceLimit::NONE,
         good_for_ms: hub.order_good_for_ms(),
     })))
 }

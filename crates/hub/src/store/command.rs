@@ -85,9 +85,27 @@ pub enum Command {
     },
     /// Something about streams.
     Stream(super::stream::StreamCommand),
+    /// An operator looked at something, or was refused a door.
+    NoteCall {
+        /// `admin:NAME`.
+        actor: String,
+        /// `looked` or `access-refused`.
+        action: &'static str,
+        /// The door.
+        door: String,
+        /// What exactly was asked.
+        what: String,
+    },
+    /// All of an operator's tokens end.
+    RemoveOperator {
+        /// `admin:NAME`.
+        actor: String,
+        /// Whose.
+        name: String,
+    },
     /// An operator's token.
     AddOperator {
-        /// `admin:NAME`, or `hub` at first start.
+        /// `admin:NAME`, `oidc:ISSUER`, or `hub` at first start.
         actor: String,
         /// The token.
         operator: super::Operator,
@@ -172,8 +190,24 @@ pub struct SignOut {
     pub digest: Option<String>,
     /// The device and session at which a person asked.
     pub at_device: Option<AtDevice>,
+    /// How many devices the actor, and all actors, may reach within an hour.
+    pub limit: DeviceLimit,
     /// How long an order is good for, in milliseconds.
     pub good_for_ms: u64,
+}
+
+/// How many distinct devices sign-outs may reach within a sliding hour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceLimit {
+    /// Those of one actor.
+    pub each: u64,
+    /// Those of all actors together.
+    pub in_all: u64,
+}
+
+impl DeviceLimit {
+    /// No limit: nothing is counted.
+    pub const NONE: Self = Self { each: u64::MAX, in_all: u64::MAX };
 }
 
 /// Where a person asked to be signed out everywhere.
@@ -357,6 +391,25 @@ pub enum Refused {
     /// The asking console session was only asserted.
     #[error("the session was only asserted, which ends this device only")]
     OnlyAsserted,
+    /// Too many devices within an hour.
+    #[error(
+        "{whose} would reach {would} devices within an hour, and {most} is the limit; nobody was \
+         signed out"
+    )]
+    TooManyDevices {
+        /// Whose sign-outs.
+        whose: &'static str,
+        /// How many devices.
+        would: u64,
+        /// The limit.
+        most: u64,
+    },
+    /// No such operator.
+    #[error("no operator of this name has a token")]
+    UnknownOperator,
+    /// Nobody could set the hub up any more.
+    #[error("this is the last administrator: make another one first")]
+    LastAdministrator,
     /// The device asked too often.
     #[error("this device asked too often within an hour")]
     RateLimited,
@@ -423,16 +476,20 @@ impl Refused {
             | Refused::KeyTaken
             | Refused::AudTaken
             | Refused::StreamTaken
-            | Refused::TransmitterTaken => "conflict",
+            | Refused::TransmitterTaken
+            | Refused::LastAdministrator => "conflict",
             Refused::UnknownSession
             | Refused::UnknownDevice
             | Refused::UnknownTxn
             | Refused::UnknownStream
-            | Refused::UnknownTransmitter => "not_found",
+            | Refused::UnknownTransmitter
+            | Refused::UnknownOperator => "not_found",
             Refused::WrongState => "invalid_state",
             Refused::UnknownSubject => "unknown_subject",
             Refused::PreviewChanged => "preview_changed",
-            Refused::RateLimited | Refused::TooManySignals => "rate_limited",
+            Refused::RateLimited | Refused::TooManySignals | Refused::TooManyDevices { .. } => {
+                "rate_limited"
+            }
             Refused::NoLiveSession
             | Refused::OnlyAsserted
             | Refused::OldEpoch

@@ -6,6 +6,8 @@ mod connector;
 mod device;
 mod enrol;
 mod log;
+mod operator;
+mod reached;
 mod receipt;
 mod schema;
 mod session;
@@ -267,7 +269,12 @@ fn dispatch(work: &mut Work<'_>, command: &Command) -> Result<Done, Stop> {
         Command::Enrol(ask) => enrol::enrol(work, ask),
         Command::AddService { actor, service } => enrol::add_service(work, actor, service),
         Command::Stream(ask) => stream::stream(work, ask),
-        Command::AddOperator { actor, operator } => enrol::add_operator(work, actor, operator),
+        Command::AddOperator { actor, operator } => operator::add(work, actor, operator),
+        Command::RemoveOperator { actor, name } => operator::remove(work, actor, name),
+        Command::NoteCall { actor, action, door, what } => {
+            let detail = serde_json::json!({ "door": door, "what": what });
+            Ok(Done::noted(Reply::Done, Note::new(actor, action).with(detail)))
+        }
     }
 }
 
@@ -463,6 +470,7 @@ fn note_of_refusal(command: &Command, refused: &Refused) -> Option<Note> {
         Command::AddService { actor, .. } => Note::new(actor, "service-refused"),
         Command::Stream(ask) => stream::note_of_refusal(ask)?,
         Command::Cancel { actor, txn } => Note::new(actor, "cancel-refused").under(txn),
+        Command::RemoveOperator { actor, .. } => Note::new(actor, "admin-token-removal-refused"),
         Command::End { .. }
         | Command::Ack(_)
         | Command::Resign { .. }
@@ -471,6 +479,7 @@ fn note_of_refusal(command: &Command, refused: &Refused) -> Option<Note> {
         | Command::AddConnector { .. }
         | Command::Provided(_)
         | Command::MintToken(_)
+        | Command::NoteCall { .. }
         | Command::AddOperator { .. } => return None,
     };
     Some(note.with(detail))

@@ -11,6 +11,8 @@ mod deliver;
 #[cfg(test)]
 mod gateway;
 #[cfg(test)]
+mod operators;
+#[cfg(test)]
 mod record;
 #[cfg(test)]
 mod refuse;

@@ -129,7 +129,7 @@ async fn an_address_that_other_machines_reach_is_refused_with_its_reason() {
         .output()
         .unwrap();
     assert!(!out.status.success());
-    assert!(String::from_utf8_lossy(&out.stderr).contains("no TLS yet"));
+    assert!(String::from_utf8_lossy(&out.stderr).contains("--tls-cert"));
     assert!(!data.path().join("hub.db").exists(), "nothing was begun");
 }
 

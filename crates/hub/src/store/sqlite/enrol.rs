@@ -1,4 +1,4 @@
-//! Who takes part: enrolment tokens and devices, relying services, operators.
+//! Who takes part: enrolment tokens and devices, relying services.
 //!
 //! It refuses a token twice, and a device's name to anyone but its operator's choice.
 
@@ -9,7 +9,7 @@ use serde_json::json;
 use super::words::{any, id, word};
 use super::{Done, Note, Stop, Work};
 use crate::store::command::{Enrol, MintToken};
-use crate::store::{Device, Operator, Refused, Reply, Service, StoreError};
+use crate::store::{Device, Refused, Reply, Service, StoreError};
 
 pub(super) fn mint(work: &mut Work<'_>, ask: &MintToken) -> Result<Done, Stop> {
     let name = ask.name.as_ref().map(DeviceId::as_str);
@@ -183,27 +183,5 @@ pub(super) fn add_service(
             "scopes": service.scopes }));
     let mut done = Done::noted(Reply::Done, note);
     done.effects.service = Some(service.clone());
-    Ok(done)
-}
-
-pub(super) fn add_operator(
-    work: &mut Work<'_>,
-    actor: &str,
-    operator: &Operator,
-) -> Result<Done, Stop> {
-    work.db
-        .prepare_cached(
-            "INSERT INTO operators (token, name, minted, expires) VALUES (?1, ?2, ?3, ?4)",
-        )?
-        .execute(params![
-            operator.token,
-            operator.name,
-            work.now.0,
-            operator.expires.map(|at| at.0)
-        ])?;
-    let note = Note::new(actor, "admin-token-minted")
-        .with(json!({ "name": operator.name, "expires": operator.expires }));
-    let mut done = Done::noted(Reply::Done, note);
-    done.effects.operator = Some(operator.clone());
     Ok(done)
 }

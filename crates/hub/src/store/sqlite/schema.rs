@@ -11,6 +11,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema_1.sql"),
     include_str!("schema_connectors.sql"),
     include_str!("schema_streams.sql"),
+    include_str!("schema_operators.sql"),
 ];
 
 /// Brings a database to this program's version, in one transaction.

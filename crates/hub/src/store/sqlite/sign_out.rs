@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::session::{INFO, deny, info, short};
 use super::words::{any, id, meaning, word};
-use super::{Done, Note, Stop, Work, check_epoch, connector, first_sight, keyed, log};
+use super::{Done, Note, Stop, Work, check_epoch, connector, first_sight, keyed, log, reached};
 use crate::store::command::{AtDevice, SignOut, SignedOut};
 use crate::store::{Refused, Reply, StoreError};
 
@@ -37,6 +37,7 @@ pub(super) fn sign_out(work: &mut Work<'_>, ask: &SignOut) -> Result<Done, Stop>
     if ask.digest.as_ref().is_some_and(|shown| *shown != plan.digest) {
         return Err(Refused::PreviewChanged.into());
     }
+    reached::admit(work, &ask.actor, &plan.devices, &ask.limit)?;
     let sessions: Vec<String> = plan.sessions.iter().map(|(hash, _)| short(hash)).collect();
     let note = Note::new(&ask.actor, "sign-out")
         .of(&ask.subject)

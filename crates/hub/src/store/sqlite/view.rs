@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use exeunt_api::{
-    AuditEntry, DeviceInfo, HubSession, ReceiptRecord, SessionInfo, Target, TxnState,
+    AuditEntry, DeviceInfo, HubSession, ReceiptRecord, SessionInfo, Target, TxnState, UnknownRole,
 };
 use exeunt_check::{RevocationState, SubjectHash, Watermark};
 use exeunt_domain::session::{SessionHash, hex};
@@ -79,7 +79,7 @@ impl View for SqliteView {
                 "SELECT client_id, name, aud, secret, scopes FROM services",
                 service,
             )?,
-            operators: all(&tx, "SELECT token, name, expires FROM operators", operator)?,
+            operators: all(&tx, "SELECT token, name, expires, roles FROM operators", operator)?,
             owing,
             unconfirmed,
         })
@@ -356,7 +356,11 @@ fn service(row: &Row<'_>) -> Result<Service, StoreError> {
 
 fn operator(row: &Row<'_>) -> Result<Operator, StoreError> {
     let expires: Option<u64> = row.get(2)?;
-    Ok(Operator { token: row.get(0)?, name: row.get(1)?, expires: expires.map(Timestamp) })
+    let roles: String = row.get(3)?;
+    let roles = roles.split_whitespace().map(str::parse).collect::<Result<_, _>>();
+    let roles = roles.map_err(|error: UnknownRole| StoreError::Damaged(error.to_string()))?;
+    let (token, name, expires) = (row.get(0)?, row.get(1)?, expires.map(Timestamp));
+    Ok(Operator { token, name, roles, expires })
 }
 
 fn text<'a>(row: &'a Row<'_>, at: usize) -> Result<&'a str, StoreError> {
