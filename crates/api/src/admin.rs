@@ -9,18 +9,22 @@ use serde::{Deserialize, Serialize};
 
 /// `POST /v1/device-tokens`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct DeviceTokenRequest {
     /// The device's name-to-be. Only a token that names an enrolled device can enrol it anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<DeviceId>,
     /// Seconds until the token expires; an hour when absent, at most thirty days.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "crate::number::whole")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 2_592_000)))]
     pub ttl_s: Option<u64>,
 }
 
 /// A one-time enrolment token. Shown once.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DeviceTokenResponse {
     /// [`crate::VERSION`].
     pub v: u16,
@@ -32,6 +36,7 @@ pub struct DeviceTokenResponse {
 
 /// `GET /v1/devices`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DeviceList {
     /// [`crate::VERSION`].
     pub v: u16,
@@ -41,6 +46,7 @@ pub struct DeviceList {
 
 /// One enrolled device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DeviceInfo {
     /// Its id.
     pub id: DeviceId,
@@ -62,6 +68,7 @@ pub struct DeviceInfo {
 
 /// `GET /v1/sessions?subject=KEY`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SessionList {
     /// [`crate::VERSION`].
     pub v: u16,
@@ -71,6 +78,7 @@ pub struct SessionList {
 
 /// One session, as the registry knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SessionInfo {
     /// The first 16 hexadecimal digits of its hash.
     pub id: String,
@@ -104,19 +112,24 @@ pub struct SessionInfo {
 
 /// `POST /v1/services`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ServiceRequest {
     /// For people.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 256), regex(pattern = crate::NAME)))]
     pub name: String,
     /// The audience it may register sessions for, and no other.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 256), regex(pattern = crate::NAME)))]
     pub aud: String,
     /// What it may do with streams: `ssf.read`, `ssf.manage`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(inner(regex(pattern = r"^ssf\.(read|manage)$"))))]
     pub scopes: Vec<String>,
 }
 
 /// A relying service's credentials. Shown once.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ServiceResponse {
     /// [`crate::VERSION`].
     pub v: u16,
@@ -139,21 +152,25 @@ hides_secret!(DeviceTokenResponse, ServiceResponse);
 
 /// `POST /v1/sign-out`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SignOutRequest {
     /// Whose sessions, as people type it (`Subject::parse`).
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 1024), regex(pattern = crate::NAME)))]
     pub subject: String,
     /// How much is to end; `sign-out` when absent. `purge` is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tier: Option<Tier>,
     /// Words for the record and for the person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(length(max = 1024)))]
     pub reason: Option<String>,
     /// Show what would end, and touch nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub preview: bool,
     /// A repeat with the same key answers the first call's transaction and does nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 256)))]
     pub idempotency_key: Option<String>,
     /// Only the subject's sessions on this device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -166,6 +183,7 @@ pub struct SignOutRequest {
 
 /// What ended, or with `preview` what would end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SignOutResponse {
     /// [`crate::VERSION`].
     pub v: u16,
@@ -188,6 +206,7 @@ pub struct SignOutResponse {
 
 /// Something that a sign-out does not end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CannotEnd {
     /// At which identity provider.
     pub place: String,
@@ -199,6 +218,7 @@ pub struct CannotEnd {
 
 /// One entry of `GET /v1/receipts/{txn}`, which answers an array.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ReceiptRecord {
     /// Who signed it.
     pub device: DeviceId,
@@ -247,6 +267,7 @@ pub struct AuditEntry {
 
 /// `GET /v1/audit/verify`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AuditVerdict {
     /// [`crate::VERSION`].
     pub v: u16,

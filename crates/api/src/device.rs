@@ -24,6 +24,7 @@ pub struct HubSession {
 
 /// How a transaction stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TxnState {
     /// [`crate::VERSION`].
     pub v: u16,
@@ -45,6 +46,7 @@ impl TxnState {
 
 /// One target of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Target {
     /// `device`, `session`, `service`, `identity-provider`.
     pub kind: String,

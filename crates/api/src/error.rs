@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// An error of every interface but the SET and OAuth endpoints.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ErrorBody {
     /// [`crate::VERSION`].
@@ -16,6 +17,7 @@ pub struct ErrorBody {
 
 /// What went wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ErrorDetail {
     /// A stable code: `invalid_request`, `unauthorized`, `forbidden`, `not_found`, `conflict`,

@@ -7,6 +7,7 @@ pub mod admin;
 pub mod device;
 pub mod error;
 pub mod event;
+pub mod number;
 pub mod oauth;
 pub mod operator;
 pub mod path;
@@ -24,6 +25,10 @@ pub use operator::{
     AdminTokenRequest, AdminTokenResponse, OperatorInfo, Role, SignInFinish, SignInRequest,
     SignInResponse, SignedIn, UnknownRole,
 };
+
+/// What a name given by an operator looks like: no control characters, and not only spaces.
+#[cfg(feature = "schema")]
+pub const NAME: &str = r"^[^\x00-\x1F\x7F-\x9F]*[^\s\x00-\x1F\x7F-\x9F][^\x00-\x1F\x7F-\x9F]*$";
 
 /// The version of every message here, sent as `v`.
 pub const VERSION: u16 = 1;

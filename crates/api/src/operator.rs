@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 /// What an operator may do. The hub's table of doors says which role opens which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
     /// Looks.
@@ -80,19 +81,25 @@ impl std::str::FromStr for Role {
 
 /// `POST /v1/admin-tokens`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AdminTokenRequest {
     /// Who will use it; the audit names them so.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 256), regex(pattern = crate::NAME)))]
     pub name: String,
     /// What they may do; at least one.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
     pub roles: Vec<Role>,
     /// Seconds until it expires; never when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "crate::number::whole")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 31_536_000)))]
     pub ttl_s: Option<u64>,
 }
 
 /// An operator's token. Shown once.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AdminTokenResponse {
     /// [`crate::VERSION`].
     pub v: u16,
@@ -102,6 +109,7 @@ pub struct AdminTokenResponse {
 
 /// `GET /v1/operator`: who is asking.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct OperatorInfo {
     /// [`crate::VERSION`].
     pub v: u16,
@@ -115,17 +123,20 @@ pub struct OperatorInfo {
 
 /// `POST /v1/sign-in`: begins a sign-in at the organisation's identity provider.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SignInRequest {
     /// Where the browser comes back to: an `http` address on loopback (RFC 8252 §7.3), or one below
     /// the hub's own base URL.
     pub redirect_uri: String,
     /// SHA-256 of the verifier, base64url without padding (RFC 7636 §4.2, `S256`).
+    #[cfg_attr(feature = "schema", schemars(regex(pattern = r"^[A-Za-z0-9_-]{43}$")))]
     pub code_challenge: String,
 }
 
 /// Where to send the browser.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SignInResponse {
     /// [`crate::VERSION`].
     pub v: u16,
@@ -139,6 +150,7 @@ pub struct SignInResponse {
 
 /// `POST /v1/sign-in/finish`: the browser has come back.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SignInFinish {
     /// As it came back.
@@ -154,6 +166,7 @@ pub struct SignInFinish {
 
 /// The operator's token. Shown once.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SignedIn {
     /// [`crate::VERSION`].
     pub v: u16,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 /// Milliseconds since the Unix epoch, UTC. For display, logs and hub time, never for deadlines
 /// on a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct Timestamp(pub u64);
 

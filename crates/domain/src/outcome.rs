@@ -59,6 +59,7 @@ impl fmt::Display for Verdict {
 
 /// How far an order came on one target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// Committed at the hub; nothing is known of the target yet.

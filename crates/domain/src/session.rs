@@ -9,6 +9,7 @@ use crate::SessionId;
 
 /// What a subject is signed in to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum SessionKind {
     /// A browser session at a relying service.
@@ -27,6 +28,7 @@ pub enum SessionKind {
 
 /// How a console session's subject was established, strongest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Proof {
     /// An ID token that the hub verifies itself.
@@ -52,6 +54,7 @@ impl Proof {
 
 /// Whether a session is still accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum SessionStatus {
     /// Accepted on its next request.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// A simple subject identifier (RFC 9493 §3.2).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "format", rename_all = "snake_case")]
 pub enum Subject {
     /// An account URI, `acct:alice@example.org` (RFC 7565).

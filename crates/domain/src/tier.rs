@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// How much is ended, from least to most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Tier {
     /// Lock the screen. Nothing is closed or removed.

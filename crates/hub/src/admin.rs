@@ -150,9 +150,9 @@ fn random() -> Result<String, ApiError> {
 
 fn named(what: &str, text: String) -> Result<String, ApiError> {
     let text = text.trim().to_owned();
-    if text.is_empty() || text.len() > 256 || text.chars().any(char::is_control) {
+    if text.is_empty() || text.chars().count() > 256 || text.chars().any(char::is_control) {
         return Err(ApiError::invalid(format!(
-            "{what} has 1 to 256 bytes and no control characters"
+            "{what} has 1 to 256 characters, and no control characters"
         )));
     }
     Ok(text)

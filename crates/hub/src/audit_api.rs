@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use exeunt_api::AuditVerdict;
+use exeunt_api::number::LARGEST;
 use exeunt_ssf::Jwks;
 use serde::Deserialize;
 
@@ -17,9 +18,9 @@ use crate::http::{ApiError, Json, Query};
 use crate::oauth::Admin;
 
 /// Most rows in one answer.
-const MOST: usize = 10_000;
+const MOST: u32 = 10_000;
 /// Rows when the caller names no number.
-const USUAL: usize = 1000;
+const USUAL: u32 = 1000;
 
 /// Which rows.
 #[derive(Debug, Deserialize)]
@@ -27,7 +28,7 @@ const USUAL: usize = 1000;
 pub struct Rows {
     #[serde(default)]
     after: u64,
-    limit: Option<usize>,
+    limit: Option<u32>,
 }
 
 /// `GET /v1/audit?after=SEQ&limit=N`: JSON Lines, oldest first.
@@ -39,7 +40,10 @@ pub async fn export(
     _admin: Admin,
     Query(rows): Query<Rows>,
 ) -> Result<Response, ApiError> {
-    let limit = rows.limit.unwrap_or(USUAL).min(MOST);
+    if rows.after > LARGEST {
+        return Err(ApiError::invalid("after is beyond every sequence number"));
+    }
+    let limit = rows.limit.unwrap_or(USUAL).min(MOST) as usize;
     let entries = hub.views.read(move |view| view.audit(rows.after, limit)).await?;
     let mut lines = String::new();
     for entry in entries {

@@ -19,13 +19,13 @@ use std::pin::Pin;
 use exeunt_domain::Subject;
 use serde::{Deserialize, Serialize};
 
-pub use api::{GRANTS, PATH, grant, list, register};
+pub use api::{ConnectorInfo, ConnectorRequest, GRANTS, PATH, grant, list, register};
 pub use book::{Book, BookError, Registered};
 pub use call::{Failed, Http};
 pub use run::run;
 
 /// Something that a connector's call leaves alive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize)]
 pub struct NotCovered {
     /// What.
     pub what: &'static str,
@@ -70,7 +70,8 @@ pub trait Connector: Send + Sync {
 
 /// A provider's settings, its secrets among them. They are kept in a file that only the hub's user
 /// reads, never in the record.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, schemars::JsonSchema, Serialize, Deserialize)]
+#[schemars(rename = "ConnectorSettings")]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Settings {
     /// Any authorization server by RFC 7009 and RFC 7662.

@@ -22,7 +22,7 @@ use crate::access::Doors;
 use crate::sequencer::Unavailable;
 use crate::store::{Refused, StoreError};
 use crate::{Hub, admin, audit_api, check_api, enrol, oauth, receipts, receiver, registry};
-use crate::{connectors, forward_auth, introspect, revoke, sign_in, ssf, transmitter};
+use crate::{connectors, forward_auth, introspect, openapi, revoke, sign_in, ssf, transmitter};
 
 pub use serve::{Shown, serve};
 
@@ -73,6 +73,7 @@ pub fn doors(hub: &Arc<Hub>) -> Doors {
 fn operators(doors: Doors) -> Doors {
     let txn = |base: &str, rest: &str| format!("{base}/{{txn}}{rest}");
     doors
+        .open(GET, openapi::PATH, openapi::openapi)
         .open(POST, path::SIGN_IN, sign_in::begin)
         .open(POST, path::SIGN_IN_FINISH, sign_in::finish)
         .open(GET, path::OPERATOR, admin::operator)
@@ -321,6 +322,10 @@ impl<T: DeserializeOwned> FromRequest<Arc<Hub>> for Json<T> {
     type Rejection = ApiError;
     async fn from_request(request: Request, hub: &Arc<Hub>) -> Result<Self, ApiError> {
         let bytes = body(request, hub, "application/json").await?;
+        // An array would fill a type's members in their order, and name none of them.
+        if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+            return Err(ApiError::invalid("the body must be a JSON object"));
+        }
         serde_json::from_slice(&bytes).map(Json).map_err(|e| ApiError::invalid(e.to_string()))
     }
 }

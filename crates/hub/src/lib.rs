@@ -14,6 +14,7 @@ pub mod forward_auth;
 pub mod http;
 pub mod introspect;
 pub mod oauth;
+pub mod openapi;
 pub mod publish;
 pub mod receipts;
 pub mod receiver;

@@ -32,11 +32,11 @@ pub async fn sign_out(
 ) -> Result<Json<SignOutResponse>, ApiError> {
     let tier = ask.tier.unwrap_or(Tier::SignOut);
     refuse_purge(tier)?;
-    if ask.idempotency_key.as_ref().is_some_and(|key| key.is_empty() || key.len() > 256) {
-        return Err(ApiError::invalid("the idempotency key has 1 to 256 bytes"));
+    if ask.idempotency_key.as_ref().is_some_and(|key| key.is_empty() || key.chars().count() > 256) {
+        return Err(ApiError::invalid("the idempotency key has 1 to 256 characters"));
     }
-    if ask.reason.as_ref().is_some_and(|reason| reason.len() > 1024) {
-        return Err(ApiError::invalid("the reason is over 1,024 bytes"));
+    if ask.reason.as_ref().is_some_and(|reason| reason.chars().count() > 1024) {
+        return Err(ApiError::invalid("the reason is over 1,024 characters"));
     }
     let command = SignOut {
         actor: admin.actor,

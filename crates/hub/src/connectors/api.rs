@@ -26,9 +26,10 @@ pub const GRANTS: &str = "/v1/connectors/{name}/grants";
 const LONGEST: usize = 8192;
 
 /// `POST /v1/connectors`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, schemars::JsonSchema, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConnectorRequest {
+    #[schemars(regex(pattern = r"^[A-Za-z0-9_.-]{1,64}$"))]
     name: String,
     settings: Settings,
     /// The audiences whose services may hand over tokens for it.
@@ -37,7 +38,7 @@ pub struct ConnectorRequest {
 }
 
 /// A provider, without its credentials.
-#[derive(Debug, Serialize)]
+#[derive(Debug, schemars::JsonSchema, Serialize)]
 pub struct ConnectorInfo {
     v: u16,
     name: String,

@@ -10,7 +10,8 @@ use super::call::{Failed, Http, below, json, send};
 use super::{Call, Connector, NotCovered, Person, Probe};
 
 /// A tenant, and an application that may manage its users' sessions.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, schemars::JsonSchema, Serialize, Deserialize)]
+#[schemars(rename = "Auth0Settings")]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// The tenant's URL.

@@ -9,7 +9,8 @@ use super::call::{Failed, Http, below, json, send};
 use super::{Call, Connector, NotCovered, Person, Probe};
 
 /// A tenant, and an application with `User.RevokeSessions.All`.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, schemars::JsonSchema, Serialize, Deserialize)]
+#[schemars(rename = "EntraSettings")]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// Where tokens are given.

@@ -10,7 +10,8 @@ use super::call::{Failed, Http, address, below, json, send};
 use super::{Call, Connector, NotCovered, Person, Probe};
 
 /// A realm, and a client with the role `manage-users`.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, schemars::JsonSchema, Serialize, Deserialize)]
+#[schemars(rename = "KeycloakSettings")]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// The server's base URL.

@@ -10,7 +10,8 @@ use super::call::{Failed, Http, address, answered, json, send};
 use super::{Call, Connector, NotCovered, Person, Probe};
 
 /// An authorization server.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, schemars::JsonSchema, Serialize, Deserialize)]
+#[schemars(rename = "OauthSettings")]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// RFC 7009.

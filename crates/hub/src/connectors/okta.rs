@@ -9,7 +9,8 @@ use super::call::{Failed, Http, below, send};
 use super::{Call, Connector, NotCovered, Person, Probe};
 
 /// An organisation, and a token that may manage its users' sessions.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, schemars::JsonSchema, Serialize, Deserialize)]
+#[schemars(rename = "OktaSettings")]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// The organisation's URL.

@@ -11,7 +11,7 @@ use exeunt_api::VERSION;
 use exeunt_domain::Tier;
 use exeunt_ssf::PeerKeys;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::RECEIVE;
 use crate::Hub;
@@ -28,10 +28,11 @@ const USUAL_RATE: u64 = 60;
 const HIGHEST_RATE: u64 = 100_000;
 
 /// A transmitter to register.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, schemars::JsonSchema, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TransmitterRequest {
     /// The issuer of its SETs.
+    #[schemars(length(min = 1, max = 1024))]
     issuer: String,
     /// Its keys, or
     jwks: Option<Value>,
@@ -44,6 +45,8 @@ pub struct TransmitterRequest {
     /// The most that it may cause.
     tier_ceiling: Option<Tier>,
     /// How many sign-outs an hour it may cause.
+    #[serde(default, deserialize_with = "exeunt_api::number::whole")]
+    #[schemars(range(min = 1, max = HIGHEST_RATE))]
     rate_per_hour: Option<u64>,
     /// `push`.
     delivery: Option<DeliveryMethod>,
@@ -53,7 +56,7 @@ pub struct TransmitterRequest {
 }
 
 /// How a transmitter's SETs come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum DeliveryMethod {
     Push,
@@ -61,7 +64,7 @@ enum DeliveryMethod {
 }
 
 /// Whom a transmitter may speak about.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scope {
     /// Issuers of `iss_sub` subjects.
@@ -72,6 +75,32 @@ pub struct Scope {
     domains: Vec<String>,
 }
 
+/// A registered transmitter.
+#[derive(Debug, schemars::JsonSchema, Serialize)]
+pub struct TransmitterInfo {
+    v: u16,
+    id: String,
+    issuer: String,
+    aud: String,
+    jwks_uri: Option<String>,
+    may_speak_about: Scope,
+    tier_ceiling: Tier,
+    rate_per_hour: u64,
+    delivery: DeliveryMethod,
+    /// Where it pushes.
+    endpoint_url: String,
+    /// What its pushes must carry. Shown once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    authorization_header: Option<String>,
+}
+
+/// `GET /v1/transmitters`.
+#[derive(Debug, schemars::JsonSchema, Serialize)]
+pub struct TransmitterList {
+    v: u16,
+    transmitters: Vec<TransmitterInfo>,
+}
+
 /// `POST /v1/transmitters`.
 ///
 /// # Errors
@@ -80,7 +109,7 @@ pub async fn register(
     State(hub): State<Arc<Hub>>,
     admin: Admin,
     Json(ask): Json<TransmitterRequest>,
-) -> Result<(StatusCode, Json<Value>), ApiError> {
+) -> Result<(StatusCode, Json<TransmitterInfo>), ApiError> {
     let tier_ceiling = ask.tier_ceiling.unwrap_or(Tier::SignOut);
     refuse_purge(tier_ceiling)?;
     if ask.delivery == Some(DeliveryMethod::Poll) {
@@ -117,11 +146,8 @@ pub async fn register(
         rate_per_hour,
         token: token.as_deref().map(hash),
     });
-    let mut answer = shown(&hub, &transmitter);
-    answer["v"] = json!(VERSION);
-    if let Some(token) = token {
-        answer["authorization_header"] = json!(format!("Bearer {token}"));
-    }
+    let header = token.map(|token| format!("Bearer {token}"));
+    let answer = TransmitterInfo { authorization_header: header, ..shown(&hub, &transmitter) };
     let command = StreamCommand::AddTransmitter { actor: admin.actor, transmitter };
     hub.sequencer.submit(Command::Stream(command)).await?.reply?;
     Ok((StatusCode::CREATED, Json(answer)))
@@ -150,16 +176,20 @@ async fn keys_given(hub: &Hub, jwks: Option<&Value>, uri: Option<&str>) -> Resul
 ///
 /// # Errors
 /// [`ApiError`].
-pub async fn list(State(hub): State<Arc<Hub>>, _admin: Admin) -> Result<Json<Value>, ApiError> {
+pub async fn list(
+    State(hub): State<Arc<Hub>>,
+    _admin: Admin,
+) -> Result<Json<TransmitterList>, ApiError> {
     let all = hub.views.read(|view| view.transmitters()).await?;
-    let all: Vec<_> = all.iter().map(|one| shown(&hub, one)).collect();
-    Ok(Json(json!({ "v": VERSION, "transmitters": all })))
+    let transmitters = all.iter().map(|one| shown(&hub, one)).collect();
+    Ok(Json(TransmitterList { v: VERSION, transmitters }))
 }
 
 /// A state to expect.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, schemars::JsonSchema, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExpectRequest {
+    #[schemars(length(min = 1, max = 1024))]
     state: String,
 }
 
@@ -182,16 +212,18 @@ pub async fn expect(
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn shown(hub: &Hub, it: &Transmitter) -> Value {
-    json!({
-        "id": it.id,
-        "issuer": it.issuer,
-        "aud": it.aud,
-        "jwks_uri": it.jwks_uri,
-        "may_speak_about": { "issuers": it.issuers, "domains": it.domains },
-        "tier_ceiling": it.tier_ceiling,
-        "rate_per_hour": it.rate_per_hour,
-        "delivery": "push",
-        "endpoint_url": format!("{}{RECEIVE}/{}", hub.url, it.id),
-    })
+fn shown(hub: &Hub, it: &Transmitter) -> TransmitterInfo {
+    TransmitterInfo {
+        v: VERSION,
+        id: it.id.clone(),
+        issuer: it.issuer.clone(),
+        aud: it.aud.clone(),
+        jwks_uri: it.jwks_uri.clone(),
+        may_speak_about: Scope { issuers: it.issuers.clone(), domains: it.domains.clone() },
+        tier_ceiling: it.tier_ceiling,
+        rate_per_hour: it.rate_per_hour,
+        delivery: DeliveryMethod::Push,
+        endpoint_url: format!("{}{RECEIVE}/{}", hub.url, it.id),
+        authorization_header: None,
+    }
 }

@@ -3,6 +3,8 @@
 //! It refuses to sleep where an answer can be awaited.
 
 #[cfg(test)]
+mod bad_input;
+#[cfg(test)]
 mod check;
 #[cfg(test)]
 mod connectors;
