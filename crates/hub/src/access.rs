@@ -186,7 +186,6 @@ impl Doors {
     }
 
     /// The router, and the rules of the doors that it serves.
-    #[must_use]
     pub fn done(self) -> (Router<Arc<Hub>>, Vec<&'static Rule>) {
         (self.router, self.served)
     }

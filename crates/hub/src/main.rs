@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use exeunt_hub::audit::{head, judge};
 use exeunt_hub::config::KEY_FILE;
 use exeunt_hub::store::View as _;
@@ -32,7 +32,7 @@ use tracing_subscriber::EnvFilter;
     --tls-cert /etc/exeunt/hub.pem --tls-key /etc/exeunt/hub.key --data /var/lib/exeunt-hub
   exeunt-hub audit verify --data /var/lib/exeunt-hub --json"
 )]
-struct Args {
+struct Arguments {
     /// How log lines are written, on standard error.
     #[arg(long, value_enum, default_value_t, global = true)]
     log_format: LogFormat,
@@ -52,57 +52,61 @@ enum LogFormat {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve until SIGTERM or SIGINT.
-    Serve {
-        /// Where everything durable lives; made at first start. One process per directory.
-        #[arg(long, env = "EXEUNT_HUB_DATA")]
-        data: PathBuf,
-        /// Where to listen. Any address but loopback needs --tls-cert and --tls-key.
-        #[arg(long, env = "EXEUNT_HUB_LISTEN", default_value = "127.0.0.1:7443")]
-        listen: SocketAddr,
-        /// The certificate to show, PEM, followed by those that lead to its authority. Read again
-        /// when the file changes, and at SIGHUP.
-        #[arg(long, value_name = "FILE", env = "EXEUNT_HUB_TLS_CERT", requires = "tls_key")]
-        tls_cert: Option<PathBuf>,
-        /// The certificate's private key, PEM.
-        #[arg(long, value_name = "FILE", env = "EXEUNT_HUB_TLS_KEY", requires = "tls_cert")]
-        tls_key: Option<PathBuf>,
-        /// A PEM file of authorities that are believed of identity providers and stream receivers,
-        /// beside those that this system knows.
-        #[arg(long, value_name = "FILE", env = "EXEUNT_HUB_CA")]
-        ca: Option<PathBuf>,
-        /// The base URL that devices are told, when it is not the listening address.
-        #[arg(long, env = "EXEUNT_HUB_URL")]
-        public_url: Option<String>,
-        /// The issuer name of this hub's SETs, fixed at first start.
-        #[arg(long)]
-        issuer: Option<String>,
-        /// A host in a private network that this hub may call: for pushes, for transmitters' keys
-        /// and for identity providers; may be given several times. Public hosts are called by
-        /// https without being named; a named one by plain http, too.
-        #[arg(long, alias = "allow-host")]
-        stream_host: Vec<String>,
-        /// How many orders an hour a device will take on this hub's word alone, told at enrolment.
-        #[arg(long, default_value_t = 6)]
-        orders_per_hour: u32,
-        /// How operators sign in at an identity provider: a TOML file; docs/operating.md has one.
-        #[arg(long, value_name = "FILE", env = "EXEUNT_HUB_SIGN_IN")]
-        sign_in: Option<PathBuf>,
-        /// How many distinct devices one operator's sign-outs may reach within an hour.
-        #[arg(long, default_value_t = 25)]
-        devices_per_operator: u64,
-        /// How many distinct devices all operators' sign-outs together may reach within an hour.
-        #[arg(long, default_value_t = 100)]
-        devices_per_hour: u64,
-        /// How many calls a minute an operator may make.
-        #[arg(long, default_value_t = 3000)]
-        calls_per_minute: u32,
-        /// How many sign-outs an hour a device may ask for.
-        #[arg(long, default_value_t = 10)]
-        requests_per_hour: u64,
-    },
+    Serve(Box<Serve>),
     /// The audit log.
     #[command(subcommand)]
     Audit(Audit),
+}
+
+/// How a hub serves.
+#[derive(Debug, Args)]
+struct Serve {
+    /// Where everything durable lives; made at first start. One process per directory.
+    #[arg(long, env = "EXEUNT_HUB_DATA")]
+    data: PathBuf,
+    /// Where to listen. Any address but loopback needs --tls-cert and --tls-key.
+    #[arg(long, env = "EXEUNT_HUB_LISTEN", default_value = "127.0.0.1:7443")]
+    listen: SocketAddr,
+    /// The certificate to show, PEM, followed by those that lead to its authority. Read again
+    /// when the file changes, and at SIGHUP.
+    #[arg(long, value_name = "FILE", env = "EXEUNT_HUB_TLS_CERT", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's private key, PEM.
+    #[arg(long, value_name = "FILE", env = "EXEUNT_HUB_TLS_KEY", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// A PEM file of authorities that are believed of identity providers and stream receivers,
+    /// beside those that this system knows.
+    #[arg(long, value_name = "FILE", env = "EXEUNT_HUB_OUTBOUND_CA")]
+    ca: Option<PathBuf>,
+    /// The base URL that devices are told, when it is not the listening address.
+    #[arg(long, env = "EXEUNT_HUB_URL")]
+    public_url: Option<String>,
+    /// The issuer name of this hub's SETs, fixed at first start.
+    #[arg(long)]
+    issuer: Option<String>,
+    /// A host in a private network that this hub may call: for pushes, for transmitters' keys
+    /// and for identity providers; may be given several times. Public hosts are called by
+    /// https without being named; a named one by plain http, too.
+    #[arg(long, alias = "allow-host")]
+    stream_host: Vec<String>,
+    /// How many orders an hour a device will take on this hub's word alone, told at enrolment.
+    #[arg(long, default_value_t = 6)]
+    orders_per_hour: u32,
+    /// How operators sign in at an identity provider: a TOML file; docs/operating.md has one.
+    #[arg(long, value_name = "FILE", env = "EXEUNT_HUB_SIGN_IN")]
+    sign_in: Option<PathBuf>,
+    /// How many distinct devices one operator's sign-outs may reach within an hour.
+    #[arg(long, default_value_t = 25)]
+    devices_per_operator: u64,
+    /// How many distinct devices all operators' sign-outs together may reach within an hour.
+    #[arg(long, default_value_t = 100)]
+    devices_per_hour: u64,
+    /// How many calls a minute an operator may make.
+    #[arg(long, default_value_t = 3000)]
+    calls_per_minute: u32,
+    /// How many sign-outs an hour a device may ask for.
+    #[arg(long, default_value_t = 10)]
+    requests_per_hour: u64,
 }
 
 #[derive(Debug, Subcommand)]
@@ -119,7 +123,7 @@ enum Audit {
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = Arguments::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match args.log_format {
@@ -127,40 +131,33 @@ fn main() -> ExitCode {
         LogFormat::Json => log.json().init(),
     }
     let done = match args.command {
-        Command::Serve {
-            data,
-            listen,
-            tls_cert,
-            tls_key,
-            ca,
-            public_url,
-            issuer,
-            stream_host,
-            orders_per_hour,
-            sign_in,
-            devices_per_operator,
-            devices_per_hour,
-            calls_per_minute,
-            requests_per_hour,
-        } => {
-            let mut config = Config { listen, ca, public_url, issuer, ..Config::new(data) };
-            config.tls = tls_cert.zip(tls_key).map(|(cert, key)| Files { cert, key });
-            config.stream_hosts =
-                stream_host.iter().map(|host| host.to_ascii_lowercase()).collect();
-            config.sign_in = sign_in;
-            config.limits.devices =
-                DeviceLimit { each: devices_per_operator, in_all: devices_per_hour };
-            config.limits.calls_per_minute = calls_per_minute;
-            config.limits.orders_per_hour = orders_per_hour;
-            config.limits.requests_per_hour = requests_per_hour;
-            serve(config)
-        }
+        Command::Serve(typed) => serve((*typed).config()),
         Command::Audit(Audit::Verify { data, json }) => verify(&data, json),
     };
     done.unwrap_or_else(|error| {
         tracing::error!("{error:#}");
         ExitCode::FAILURE
     })
+}
+
+impl Serve {
+    fn config(self) -> Config {
+        let mut config = Config::new(self.data);
+        config.listen = self.listen;
+        config.ca = self.ca;
+        config.public_url = self.public_url;
+        config.issuer = self.issuer;
+        config.sign_in = self.sign_in;
+        config.tls = self.tls_cert.zip(self.tls_key).map(|(cert, key)| Files { cert, key });
+        config.stream_hosts =
+            self.stream_host.iter().map(|host| host.to_ascii_lowercase()).collect();
+        config.limits.devices =
+            DeviceLimit { each: self.devices_per_operator, in_all: self.devices_per_hour };
+        config.limits.calls_per_minute = self.calls_per_minute;
+        config.limits.orders_per_hour = self.orders_per_hour;
+        config.limits.requests_per_hour = self.requests_per_hour;
+        config
+    }
 }
 
 fn serve(config: Config) -> anyhow::Result<ExitCode> {

@@ -13,6 +13,8 @@ mod deliver;
 #[cfg(test)]
 mod gateway;
 #[cfg(test)]
+mod openapi;
+#[cfg(test)]
 mod operators;
 #[cfg(test)]
 mod record;

@@ -15,13 +15,13 @@ use crate::rig::{Rig, Service};
 
 const PEERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/peers");
 
-/// A Python with the other party's packages, made at first use, for one process at a time.
-async fn python() -> PathBuf {
+/// A Python with the packages that `place` names, made at first use, for one process at a time.
+pub(crate) async fn python(name: &str, place: &Path) -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let lock = std::fs::File::create(target.join("peers.lock")).unwrap();
+    let lock = std::fs::File::create(target.join(format!("{name}.lock"))).unwrap();
     let lock = tokio::task::spawn_blocking(move || lock.lock().map(|()| lock)).await.unwrap();
     let _one = lock.unwrap();
-    let (venv, requirements) = (target.join("peers"), Path::new(PEERS).join("requirements.txt"));
+    let (venv, requirements) = (target.join(name), place.join("requirements.txt"));
     let wanted = std::fs::read_to_string(&requirements).unwrap();
     let stamp = venv.join("installed.txt");
     if std::fs::read_to_string(&stamp).ok().as_ref() != Some(&wanted) {
@@ -44,7 +44,7 @@ async fn play(plan: &str, checks: usize) {
         config.limits.verification_every = Duration::from_secs(3600);
     })
     .await;
-    let mut peer = Command::new(python().await);
+    let mut peer = Command::new(python("peers", Path::new(PEERS)).await);
     peer.arg(Path::new(PEERS).join("peer.py")).arg(plan);
     peer.env("PYTHONDONTWRITEBYTECODE", "1").kill_on_drop(true);
     peer.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
