@@ -221,12 +221,11 @@ impl Rig<'_> {
     /// Plants a store and holds it from outside every session; returns the holder's pid, inside.
     fn plant_and_hold(&self, who: &Inmate) -> Result<String> {
         let line = format!(
-            "mkdir -p ~/.aws/sso/cache; echo token > ~/{STORE}; sleep 1000 < ~/{STORE} & echo $!"
+            "mkdir -p ~/.aws/sso/cache; echo token > ~/{STORE}; \
+             sleep 1000 < ~/{STORE} > /dev/null 2>&1 & echo $!"
         );
         let mut shell = self.container.command_as(who, "setsid");
-        Ok(process::output(shell.args(["sh", "-c", &format!("{line} ; exec >/dev/null 2>&1")]))?
-            .trim()
-            .to_owned())
+        Ok(process::output(shell.args(["sh", "-c", &line]))?.trim().to_owned())
     }
 
     fn once(&self, who: &Inmate, arguments: &[&str]) -> Result<Value> {

@@ -96,13 +96,15 @@ while True: signal.pause()
 
 /// Holds, and lets itself go on whenever it is stopped.
 const CONTINUE: &str = "
-import os, signal, sys
+import os, signal, sys, time
 held = [open(path, 'r+b') for path in sys.argv[1:]]
 holder = os.getpid()
 if os.fork() == 0:
     os.setsid()
     if os.fork(): os._exit(0)
-    while os.path.exists(f'/proc/{holder}'): os.kill(holder, signal.SIGCONT)
+    while os.path.exists(f'/proc/{holder}'):
+        os.kill(holder, signal.SIGCONT)
+        time.sleep(0.0005)
     os._exit(0)
 print('ready', flush=True)
 while True: signal.pause()
