@@ -454,7 +454,9 @@ fn a_sign_out_leaves_whoever_holds_nothing_and_a_purge_only_what_the_session_sta
     let demand = Demand { tier: Tier::Purge, ..demand() };
     let purge = Rig { processes: processes(&home()), demand, ..Rig::over(home()) };
     let body = purge.contain();
-    assert!(purge.processes.asked().contains(&"end app".into()));
+    let asked = purge.processes.asked();
+    assert!(asked.contains(&"end app".into()), "{asked:?}");
+    assert!(!asked.contains(&"thaw 8".into()), "ended while it stood: {asked:?}");
     assert!(!purge.processes.lives(7) && !purge.processes.lives(8));
     assert!(purge.processes.lives(9) && purge.processes.lives(10));
     assert_eq!(row(&body, "account", "processes").verdict, Some(Verdict::Gone));

@@ -348,3 +348,33 @@ fn one_that_cannot_be_killed_is_unknown_and_holds_nothing_up() {
     assert_eq!(receipt["outcome"], "unreachable");
     assert!(took < Duration::from_secs(20), "{took:?}");
 }
+
+#[test]
+fn a_relaunch_in_the_middle_is_contained_again_and_the_receipt_says_so() {
+    let Some(home) = Home::new(11) else { return };
+    home.put(".aws/sso/cache/a.json", "token");
+    let store = home.path(".aws/sso/cache/a.json");
+    // Not the account's, and so neither stopped nor ended: as soon as the store is out of reach it
+    // signs in again, and somebody holds that.
+    let (receipt, mut again) = std::thread::scope(|scope| {
+        let relaunch = scope.spawn(|| {
+            let until = Instant::now() + Duration::from_secs(20);
+            while store.exists() {
+                assert!(Instant::now() < until, "the store never went");
+                std::thread::yield_now();
+            }
+            home.put(".aws/sso/cache/a.json", "again");
+            let held = std::fs::File::open(&store).unwrap();
+            home.command("sleep").arg("1000").stdin(held).spawn().unwrap()
+        });
+        let receipt = json(&home.warden(&[]));
+        (receipt, relaunch.join().unwrap())
+    });
+    let dead = is_dead(again.id());
+    let _already_gone = again.kill();
+    again.wait().unwrap();
+    let row = row(&receipt, "aws");
+    assert_eq!(row["verdict"], "gone", "{receipt:#}");
+    assert!(row["detail"].as_str().unwrap().contains("came back"), "{row}");
+    assert!(dead && !store.exists());
+}
