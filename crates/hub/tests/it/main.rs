@@ -23,6 +23,8 @@ mod refuse;
 #[cfg(test)]
 mod rig;
 #[cfg(test)]
+mod sign_in;
+#[cfg(test)]
 mod sign_out;
 #[cfg(test)]
 mod ssf;
