@@ -78,6 +78,9 @@ const PILLARS: &[&str] = &[
     "ksmserver",
 ];
 
+/// How long a command's name can be (proc_pid_comm(5)).
+const COMM_LENGTH: usize = 15;
+
 /// Programs that hide what they hold open for their own good, as the kernel cuts their names: what they
 /// hold are secrets of their own, of which other rows speak. A name proves nothing, and only a warden
 /// in user mode, which claims no isolation, ever has to go by it.
@@ -86,10 +89,7 @@ const HIDE_THEMSELVES: &[&str] = &[
     "exeunt-agent",
     "exeunt-warden",
     "fusermount3",
-    "gnome-keyring-d",
     "gpg-agent",
-    "kwalletd5",
-    "kwalletd6",
     "scdaemon",
     "ssh-agent",
     "su",
@@ -316,7 +316,7 @@ impl Processes for LinuxProcesses {
         let above = lineage().map_err(os("read"))?;
         let mut hidden = Vec::new();
         for process in self.everyone()? {
-            let known = HIDE_THEMSELVES.contains(&process.comm.as_str());
+            let known = hides_for_its_own_good(&process.comm);
             if process.zombie || known || above.contains(&process.id) {
                 continue;
             }
@@ -448,6 +448,12 @@ impl Processes for LinuxProcesses {
     }
 }
 
+/// A compositor or a locker with a capability of its own hides as well.
+fn hides_for_its_own_good(comm: &str) -> bool {
+    let cut = |name: &&&str| comm == name.get(..COMM_LENGTH).unwrap_or(name);
+    HIDE_THEMSELVES.iter().chain(KEPT).any(|name| cut(&name))
+}
+
 /// The control groups, where this process may use them for that account: as root, and not for its own
 /// user id, under which others may run.
 fn groups_for(uid: u32) -> Option<Tree> {
@@ -485,4 +491,17 @@ fn own_directory() -> Option<Vec<u8>> {
 
 fn os(op: &'static str) -> impl Fn(io::Error) -> ProcessError {
     move |source| ProcessError::Os { op, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_may_hide_is_known_by_its_name_as_the_kernel_cuts_it() {
+        assert!(hides_for_its_own_good("ssh-agent"));
+        assert!(hides_for_its_own_good("gnome-keyring-d"));
+        assert!(hides_for_its_own_good("kwin_wayland"));
+        assert!(!hides_for_its_own_good("python3") && !hides_for_its_own_good(""));
+    }
 }
