@@ -15,7 +15,7 @@ const BUILD: [&str; 3] = ["build-essential", "pkg-config", "libwebkit2gtk-4.1-de
 /// What the window pages' own tests need.
 const PAGES: [&str; 2] = ["chromium", "fonts-dejavu-core"];
 /// What real browsers, keyrings, desktops and locks need.
-const RIGS: [&str; 22] = [
+const RIGS: [&str; 26] = [
     "chromium",
     "dbus-bin",
     "dbus-daemon",
@@ -25,13 +25,17 @@ const RIGS: [&str; 22] = [
     "gpg",
     "gpg-agent",
     "i3lock",
+    "keepassxc",
     "keyutils",
+    "krb5-user",
+    "libkf5wallet-bin",
     "libsecret-tools",
     "nginx",
     "openbox",
     "openssh-client",
     "python3",
     "python3-venv",
+    "sssd-kcm",
     "systemd-container",
     "webkit2gtk-driver",
     "x11-utils",

@@ -85,13 +85,13 @@ impl<F: Files> Execution<F> {
         let mut items = None;
         if run.ends_all {
             run.end_rest(&mut done);
-            items = Some(look.judge_items(&armed.plan.items, &done));
+            items = Some(look.judge_items(&armed.plan, &done));
         }
         if armed.demand.hand_over {
             lock = run.hand_over(lock);
         }
         look.contain_appeared("survey-last", &armed.plan.stores, &mut done);
-        let items = items.unwrap_or_else(|| look.judge_items(&armed.plan.items, &done));
+        let items = items.unwrap_or_else(|| look.judge_items(&armed.plan, &done));
         let mut stores = look.judge(&armed.plan, items, &done);
         if armed.demand.hand_over {
             stores.extend(run.judge_hand_over());
@@ -240,22 +240,45 @@ impl<F: Files> Look<'_, '_, F> {
         now.iter().find(|process| done.hidden.contains(process)).map(|process| process.pid)
     }
 
-    fn judge_items(&self, items: &[Item], done: &Done<F::Quarantine>) -> Vec<StoreReport> {
-        if items.is_empty() {
+    /// Asks every keyring again, clears what was stored or shown meanwhile, and gives each item its
+    /// verdict.
+    fn judge_items(
+        &self,
+        plan: &crate::plan::Plan<F::Dir>,
+        done: &Done<F::Quarantine>,
+    ) -> Vec<StoreReport> {
+        let host = self.run.host;
+        if self.tier == Tier::Lock || host.keychains.is_empty() {
             return Vec::new();
         }
-        let now = self.run.recorder.step("count-keychain", |errors| {
-            let concerned = |store| items.iter().any(|item| item.item.store == store);
-            let found = keyrings::ask(self.run.host, concerned);
-            errors
-                .extend(found.values().filter_map(|found| Some(found.as_ref().err()?.to_string())));
-            found
+        let mut failed: Vec<(Item, KeychainError)> = Vec::new();
+        let (mut now, errors, appeared) = self.run.recorder.step("count-keychain", |said| {
+            let now = keyrings::look(self.catalogue, host);
+            let (mut items, errors) = keyrings::sort(self.catalogue, host.include, &now);
+            said.extend(errors.iter().map(|(_, why)| why.clone()));
+            let known = |item: &Item| {
+                let same = |other: &&Item| other.item.store == item.item.store;
+                plan.items.iter().filter(same).any(|o| o.item.address == item.item.address)
+            };
+            items.retain(|item| item.tier <= self.tier && !known(item));
+            (now, errors, items)
         });
-        let failed = |item: &Item| {
-            let errors: &[(Item, KeychainError)] = &done.item_errors;
-            errors.iter().find(|(other, _)| other == item).map(|(_, error)| error)
+        if !appeared.is_empty() {
+            failed = self.run.clear_items(&appeared);
+            now = keyrings::look(self.catalogue, host);
+        }
+        let failed: Vec<_> = done.item_errors.iter().chain(&failed).collect();
+        let now = keyrings::Left::of(self.catalogue, host.include, now);
+        let row = |item: &Item, before| {
+            let why = failed.iter().find(|(other, _)| other == item).map(|(_, error)| error);
+            now.judge(item, before, why)
         };
-        items.iter().map(|item| keyrings::judge(item, &now, failed(item))).collect()
+        let planned = plan.items.iter().map(|item| row(item, Before::Present));
+        let appeared = appeared.iter().map(|item| row(item, Before::Appeared));
+        let known = |store| plan.keychain_errors.iter().any(|(other, _)| *other == store);
+        let unknown = errors.iter().filter(|(store, _)| !known(*store));
+        let unknown = unknown.map(|(store, why)| keyrings::unknown_row(*store, why));
+        planned.chain(appeared).chain(unknown).collect()
     }
 }
 

@@ -11,9 +11,9 @@ use exeunt_domain::{Outcome, StepReport, Tier};
 
 use self::processes::Spared;
 pub(crate) use self::processes::{Frozen, GONE_WITHIN};
-use crate::agents::{Agent, Flushed};
+use crate::agents::Flushed;
 use crate::bounds::Target;
-use crate::plan::ArmedPlan;
+use crate::plan::{ArmedPlan, Plan};
 use crate::ports::{
     Entry, Files, FilesError, Holder, Host, Identity, JournalRecord, KeychainError, Name,
     ProcessId, Service,
@@ -51,7 +51,7 @@ impl<D: Clone + Send + Sync> ArmedPlan<D> {
         run.ask_lock();
         if self.plan.tier > Tier::Lock {
             let plan = &self.plan;
-            run.contain(&plan.stores, &plan.items, &plan.agents, &mut done);
+            run.contain(plan, &mut done);
         }
         Execution { steps: recorder.into_steps(), armed: self, done }
     }
@@ -131,13 +131,8 @@ impl<F: Files> Run<'_, '_, F> {
 
     /// Freezes, clears and quarantines, in that order of urgency; unlinks when fenced. Agents are
     /// told to forget meanwhile, and are frozen last, since a frozen one cannot answer.
-    fn contain(
-        &mut self,
-        stores: &[Store<F::Dir>],
-        items: &[Item],
-        agents: &[Agent],
-        done: &mut Done<F::Quarantine>,
-    ) {
+    fn contain(&mut self, plan: &Plan<F::Dir>, done: &mut Done<F::Quarantine>) {
+        let Plan { tier, stores, items, agents, .. } = plan;
         let run = *self;
         let keep = self.keep();
         std::thread::scope(|scope| {
@@ -147,7 +142,16 @@ impl<F: Files> Run<'_, '_, F> {
             let spared = self.spared(keep, agents);
             let still;
             (done.frozen, still) = self.freeze(&spared);
-            let keychain = (!items.is_empty()).then(|| scope.spawn(move || run.clear_items(items)));
+            let whole = *tier == Tier::Purge && !self.host.keychains.is_empty();
+            let keychain = (!items.is_empty() || whole).then(|| {
+                scope.spawn(move || {
+                    let failed = run.clear_items(items);
+                    if whole {
+                        run.lock_keyrings();
+                    }
+                    failed
+                })
+            });
             self.fence(stores, &Spared { keep, running: &spared, still }, done);
             if let Some(keychain) = keychain {
                 match keychain.join() {
@@ -201,7 +205,10 @@ impl<F: Files> Run<'_, '_, F> {
         self.unlink(&mut done.quarantines, &mut done.outlived);
     }
 
-    fn clear_items(&self, items: &[Item]) -> Vec<(Item, KeychainError)> {
+    pub(crate) fn clear_items(&self, items: &[Item]) -> Vec<(Item, KeychainError)> {
+        if items.is_empty() {
+            return Vec::new();
+        }
         self.recorder.step("keychain", |errors| {
             let failed = items.iter().filter_map(|item| {
                 let error = keyrings::clear(self.host, &item.item).err()?;
@@ -210,6 +217,11 @@ impl<F: Files> Run<'_, '_, F> {
             });
             failed.collect()
         })
+    }
+
+    /// At `purge` the keyrings' files go: what a service has of them in memory must not come back.
+    fn lock_keyrings(&self) {
+        self.recorder.step("lock-keychain", |errors| errors.extend(keyrings::lock(self.host)));
     }
 
     /// Which files the stores are, by inode.

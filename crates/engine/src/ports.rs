@@ -2,18 +2,19 @@
 //!
 //! It refuses a verb without its probe, and a path: places are handles and single names.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use exeunt_catalogue::{Base, Edit, KeyringRule, KeyringStore};
+use exeunt_catalogue::{Base, Edit};
 use exeunt_domain::{Instant, Timestamp};
 
 mod agents;
 mod hand_over;
+mod keychains;
 mod processes;
 
 pub use agents::{AgentError, Agents, Listener, LiveAgent};
 pub use hand_over::{HandOver, HandOverError, Left};
+pub use keychains::{HASHED, KeychainError, KeychainItem, Keychains};
 pub use processes::{Group, Groups, Holder, Process, ProcessError, ProcessId, Processes, Service};
 
 /// One name in a directory: bytes, never empty, never `.` or `..`, never holding `/` or NUL.
@@ -257,93 +258,6 @@ pub trait Files: Sync {
     /// [`FilesError::Os`] when the file cannot be read or is not of its format.
     fn count_matches(&self, dir: &Self::Dir, entry: &Entry, edit: &Edit)
     -> Result<u64, FilesError>;
-}
-
-/// One item of a keychain. Never its secret.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct KeychainItem {
-    /// Which keyring withholds or shows it.
-    pub store: KeyringStore,
-    /// The collection's label.
-    pub collection: String,
-    /// Which item, as the store addresses it.
-    pub address: String,
-    /// The item's label.
-    pub label: String,
-    /// Its attributes: with the Secret Service `xdg:schema` among them, with KWallet `folder`, with
-    /// the kernel `type`.
-    pub attributes: BTreeMap<String, String>,
-    /// The collection withholds it until it is unlocked.
-    pub locked: bool,
-}
-
-impl KeychainItem {
-    /// Whether its keyring is locked and hides even what the item is for: a keyring that was not
-    /// unlocked since it was read shows neither labels nor attributes, at most their hashes.
-    #[must_use]
-    pub fn is_veiled(&self) -> bool {
-        let tells = |key: &String| key != "xdg:schema" && !key.starts_with("gkr:compat:");
-        self.locked && self.label.is_empty() && !self.attributes.keys().any(tells)
-    }
-
-    /// Whether `rule` means this item: keyring, schema, label and every attribute match.
-    #[must_use]
-    pub fn matches(&self, rule: &KeyringRule) -> bool {
-        if rule.store != self.store {
-            return false;
-        }
-        let key = match rule.store {
-            KeyringStore::KWallet => "folder",
-            KeyringStore::Kernel => "type",
-            KeyringStore::SecretService
-            | KeyringStore::Keychain
-            | KeyringStore::CredentialManager => "xdg:schema",
-        };
-        let schema = rule
-            .schema
-            .as_ref()
-            .is_none_or(|wanted| self.attributes.get(key).is_some_and(|schema| schema == wanted));
-        let label = rule.label.as_ref().is_none_or(|glob| glob.matches(self.label.as_bytes()));
-        let attributes = rule.attributes.iter().all(|(key, glob)| {
-            self.attributes.get(key).is_some_and(|value| glob.matches(value.as_bytes()))
-        });
-        schema && label && attributes
-    }
-}
-
-/// Why a keychain did not answer.
-#[derive(Debug, thiserror::Error)]
-pub enum KeychainError {
-    /// The account has no keychain service running.
-    #[error("no keychain is running")]
-    Absent,
-    /// The item's collection is locked; nobody was prompted.
-    #[error("the keychain is locked")]
-    Locked,
-    /// It did not answer in time.
-    #[error("the keychain did not answer within {0:?}")]
-    Timeout(Duration),
-    /// It answered with an error.
-    #[error("the keychain answered: {0}")]
-    Failed(String),
-}
-
-/// One keyring of the account.
-pub trait Keychains: Sync {
-    /// Which keyring it is; only rules for that one concern it.
-    fn store(&self) -> KeyringStore;
-
-    /// Every item of every collection; the probe of [`Keychains::clear`].
-    ///
-    /// # Errors
-    /// [`KeychainError::Absent`] when there is nothing to ask.
-    fn items(&self) -> Result<Vec<KeychainItem>, KeychainError>;
-
-    /// Deletes one item. Never prompts.
-    ///
-    /// # Errors
-    /// [`KeychainError::Locked`] when its collection withholds it.
-    fn clear(&self, item: &KeychainItem) -> Result<(), KeychainError>;
 }
 
 /// What the lock's probe saw.

@@ -134,9 +134,17 @@ impl<D: Clone + Send + Sync> Survey<D> {
     /// Looks at the whole home, its live processes and its keychain. Touches nothing.
     pub fn take<F: Files<Dir = D>>(catalogue: &Catalogue, host: &Host<'_, F>) -> Self {
         let processes = host.processes.list().unwrap_or_default();
-        let (items, keychain_errors) = keyrings::survey(catalogue, host);
-        let (agents, agents_error) = agents::survey(catalogue, host);
-        let (stores, refusals) = survey_files(catalogue, host.files, &processes);
+        // Whoever answers late holds up nobody else.
+        let (keyrings, agents, files) = std::thread::scope(|scope| {
+            let keyrings = scope.spawn(|| keyrings::survey(catalogue, host));
+            let agents = scope.spawn(|| agents::survey(catalogue, host));
+            let files = survey_files(catalogue, host.files, &processes);
+            (keyrings.join(), agents.join(), files)
+        });
+        let (items, keychain_errors) = keyrings.unwrap_or_else(|_| keyrings::panicked());
+        let panicked = || (Vec::new(), Some("looking for agents panicked".to_owned()));
+        let (agents, agents_error) = agents.unwrap_or_else(|_| panicked());
+        let (stores, refusals) = files;
         Self { stores, items, refusals, keychain_errors, agents, agents_error }
     }
 

@@ -9,7 +9,7 @@ use exeunt_domain::order::Demand;
 use exeunt_domain::receipt::{Before, Mode, ReceiptBody};
 use exeunt_domain::{Authority, Jti, Outcome, StoreReport, Tier, Timestamp, Txn, Verdict};
 use exeunt_engine::ports::{
-    Clock as _, Host, KeychainError, KeychainItem, Keychains, Moment, Processes as _,
+    Clock as _, HASHED, Host, KeychainError, KeychainItem, Keychains, Moment, Processes as _,
 };
 use exeunt_engine::{Chain, Device, Plan, Survey, issue};
 use exeunt_ssf::SigningKey;
@@ -87,6 +87,7 @@ struct Keyring {
     store: KeyringStore,
     items: Mutex<Vec<KeychainItem>>,
     broken: bool,
+    lying: bool,
 }
 
 impl Keyring {
@@ -99,7 +100,7 @@ impl Keyring {
             attributes: [("folder".to_owned(), folder.to_owned())].into(),
             locked: false,
         };
-        Self { store, items: Mutex::new(vec![item]), broken: false }
+        Self { store, items: Mutex::new(vec![item]), broken: false, lying: false }
     }
 
     fn broken(store: KeyringStore) -> Self {
@@ -126,6 +127,9 @@ impl Keychains for Keyring {
     fn clear(&self, item: &KeychainItem) -> Result<(), KeychainError> {
         if item.locked {
             return Err(KeychainError::Locked);
+        }
+        if self.lying {
+            return Ok(());
         }
         self.items.lock().unwrap().retain(|kept| kept.address != item.address);
         Ok(())
@@ -274,7 +278,7 @@ fn an_opt_in_key_goes_only_when_it_was_asked_for() {
 
 #[test]
 fn a_keyring_that_no_rule_concerns_is_not_asked() {
-    let keyrings = vec![Keyring::broken(KeyringStore::KWallet)];
+    let keyrings = vec![Keyring::broken(KeyringStore::CredentialManager)];
     let rig = Rig { keyrings, ..Rig::default() };
     assert_eq!(rig.contain(Tier::SignOut).outcome, Outcome::Verified);
 }
@@ -292,5 +296,80 @@ fn a_locked_keyring_that_hides_what_it_holds_is_refused_and_named() {
     let row = body.stores.iter().find(|row| row.app == "keyring").unwrap();
     assert_eq!((row.store.as_str(), row.verdict), ("locked", Some(Verdict::Refused)));
     assert!(body.not_covered.iter().any(|entry| entry.what.contains("\"one\"")));
+    assert_eq!(body.outcome, Outcome::Partial);
+}
+
+/// A locked keyring's item, of which no more than hashes is shown.
+fn veiled(hashes: &[(&str, &str)]) -> Keyring {
+    let mut keyring = Keyring::of(KeyringStore::SecretService, "", "");
+    for item in keyring.items.get_mut().unwrap() {
+        item.locked = true;
+        let hashed = |&(name, hash): &(&str, &str)| (format!("{HASHED}{name}"), hash.to_owned());
+        item.attributes = hashes.iter().map(hashed).collect();
+    }
+    keyring
+}
+
+#[test]
+fn a_locked_keyring_whose_hashes_no_rule_means_is_no_fault() {
+    // The hash of "psk".
+    let wifi = veiled(&[("setting-key", "797633604dd0ac41f2a7fc6d0be64f22")]);
+    let rig = Rig { keyrings: vec![wifi], ..Rig::default() };
+    let body = rig.contain(Tier::SignOut);
+    assert_eq!(body.outcome, Outcome::Verified, "{:#?}", body.stores);
+}
+
+#[test]
+fn an_item_that_a_keyring_only_claims_to_have_deleted_is_residual() {
+    let mut keyring = Keyring::of(KeyringStore::Kernel, "_krb", "");
+    keyring.lying = true;
+    let rig = Rig { keyrings: vec![keyring], ..Rig::default() };
+    let body = rig.contain(Tier::SignOut);
+    let row = body.stores.iter().find(|row| row.store == "tickets-kernel").unwrap();
+    assert_eq!(row.verdict, Some(Verdict::Residual));
+    assert_eq!(body.outcome, Outcome::Partial);
+}
+
+#[test]
+fn an_item_that_is_stored_meanwhile_is_cleared_as_well_and_said() {
+    let keyring = Keyring::of(KeyringStore::Kernel, "_krb", "");
+    let rig = Rig { keyrings: vec![keyring], ..Rig::default() };
+    let stored = |moment: &Moment| {
+        if matches!(moment, Moment::Begins("survey-again")) {
+            let late = KeychainItem { address: "2".into(), ..late_item() };
+            rig.keyrings[0].items.lock().unwrap().push(late);
+        }
+    };
+    let body = rig.contain_while(Tier::SignOut, &stored);
+    let late = body.stores.iter().find(|row| row.before == Before::Appeared).unwrap();
+    assert_eq!((late.store.as_str(), late.verdict), ("tickets-kernel", Some(Verdict::Gone)));
+    assert_eq!(rig.keyrings[0].left(), 0);
+}
+
+fn late_item() -> KeychainItem {
+    let keyring = Keyring::of(KeyringStore::Kernel, "_krb", "");
+    keyring.items.into_inner().unwrap().remove(0)
+}
+
+/// What a keyring's file holds and nothing shows is never taken for gone (R8).
+#[test]
+fn an_item_whose_keyring_hides_everything_in_the_end_is_refused() {
+    let shown = Keyring::of(KeyringStore::SecretService, "", "");
+    shown.items.lock().unwrap()[0].attributes = [("service".into(), "gh:github.com".into())].into();
+    let rig = Rig { keyrings: vec![shown], ..Rig::default() };
+    let dies = |moment: &Moment| {
+        if matches!(moment, Moment::Begins("survey-again")) {
+            let hidden = veiled(&[("service", "e84fbf1a5a27f8b9b1f84fcc621b14b1")]);
+            let mut items = rig.keyrings[0].items.lock().unwrap();
+            items.clear();
+            let from_file = hidden.items.into_inner().unwrap();
+            items.extend(
+                from_file.into_iter().map(|i| KeychainItem { address: "file:1".into(), ..i }),
+            );
+        }
+    };
+    let body = rig.contain_while(Tier::SignOut, &dies);
+    let token = body.stores.iter().find(|row| row.app == "gh").unwrap();
+    assert_eq!(token.verdict, Some(Verdict::Refused), "{:#?}", body.stores);
     assert_eq!(body.outcome, Outcome::Partial);
 }

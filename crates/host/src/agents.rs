@@ -4,6 +4,7 @@
 //! It refuses to act with any rights but the account's own, to start an agent that is not running,
 //! and to wait past its deadline.
 
+mod kcm;
 mod reach;
 mod talk;
 mod tickets;
@@ -40,6 +41,8 @@ pub struct LinuxAgents {
     /// account that has another one.
     whole: bool,
     runtime: PathBuf,
+    /// Where a daemon keeps ticket caches for every account.
+    kcm: PathBuf,
     limit: Duration,
 }
 
@@ -78,8 +81,15 @@ impl LinuxAgents {
             processes: LinuxProcesses::of_account(account, KeepList::default()),
             whole,
             runtime,
+            kcm: kcm::SOCKET.into(),
             limit,
         })
+    }
+
+    /// The same, with the ticket caches' daemon at another place than the usual one.
+    #[must_use]
+    pub fn with_kcm(self, socket: PathBuf) -> Self {
+        Self { kcm: socket, ..self }
     }
 
     /// Everywhere that the rules lead to, each place once, for the first rule that leads there.
@@ -93,6 +103,8 @@ impl LinuxAgents {
             }
             if rule.kind == AgentKind::KerberosCache {
                 paths.extend(self.shared_tickets());
+                // The daemon tells accounts apart, and knows nothing of homes.
+                paths.extend(self.whole.then(|| self.kcm.clone()));
             }
             let candidate = |path| Candidate { rule: index, kind: rule.kind, path };
             found.extend(paths.into_iter().map(candidate));
@@ -176,7 +188,8 @@ impl LinuxAgents {
     fn live(&self, candidate: Candidate, holding: &Holding) -> Option<LiveAgent> {
         let Candidate { rule, kind, path } = candidate;
         if kind == AgentKind::KerberosCache {
-            return self.ticket_cache(rule, &path);
+            let kept = path == self.kcm;
+            return if kept { self.kept_tickets(rule) } else { self.ticket_cache(rule, &path) };
         }
         let address = path.as_os_str().as_bytes().to_vec();
         let mut holders: BTreeMap<u32, &Process> =
@@ -220,6 +233,19 @@ impl LinuxAgents {
         Some(LiveAgent { rule, kind, address, place, listeners, refused: None })
     }
 
+    /// The account's ticket caches at the daemon; None when it has none there, or nobody listens.
+    fn kept_tickets(&self, rule: usize) -> Option<LiveAgent> {
+        let agent = LiveAgent {
+            rule,
+            kind: AgentKind::KerberosCache,
+            address: self.kcm.as_os_str().as_bytes().to_vec(),
+            place: format!("KCM:{}", self.account.uid),
+            listeners: Vec::new(),
+            refused: None,
+        };
+        (!matches!(self.count(&agent), Ok(0))).then_some(agent)
+    }
+
     fn ticket_cache(&self, rule: usize, path: &Path) -> Option<LiveAgent> {
         let here = path.starts_with(&self.account.home)
             || path.starts_with(&self.runtime)
@@ -258,6 +284,11 @@ impl LinuxAgents {
         as_account(self.account.uid, self.account.gid, work).map_err(os("setresuid"))
     }
 
+    /// Whether an agent is the daemon that keeps ticket caches.
+    fn is_kept(&self, agent: &LiveAgent) -> bool {
+        agent.address == self.kcm.as_os_str().as_bytes()
+    }
+
     /// Asks an agent over a connection of its own, within the deadline; None when it is gone.
     fn ask<T: Send + 'static>(
         &self,
@@ -265,9 +296,11 @@ impl LinuxAgents {
         question: impl FnOnce(&mut UnixStream) -> Result<T, AgentError> + Send + 'static,
     ) -> Result<Option<T>, AgentError> {
         let (account, address) = (self.account.clone(), agent.address.clone());
+        let kept = self.is_kept(agent);
         let answer = bounded::run(self.limit, move |hangup| {
             let path = Path::new(OsStr::from_bytes(&address));
-            let dialled = as_account(account.uid, account.gid, || reach::dial(path, account.uid));
+            let dial = || if kept { kcm::dial(path) } else { reach::dial(path, account.uid) };
+            let dialled = as_account(account.uid, account.gid, dial);
             let stream = dialled.map_err(os("setresuid"))?.map_err(os("connect"))?;
             let Some(mut stream) = stream else { return Ok(None) };
             hangup.watch(&stream).map_err(os("dup"))?;
@@ -337,6 +370,9 @@ impl Agents for LinuxAgents {
             AgentKind::GpgAgent => self.ask(agent, talk::gpg::flush).map(|_| ()),
             AgentKind::ControlMaster => self.end(agent, talk::mux::terminate),
             AgentKind::GitCredentialCache => self.end(agent, talk::git::exit),
+            AgentKind::KerberosCache if self.is_kept(agent) => {
+                self.ask(agent, kcm::flush).map(|_| ())
+            }
             AgentKind::KerberosCache => {
                 self.as_account(|| tickets::destroy(path, self.account.uid))?
             }
@@ -352,6 +388,7 @@ impl Agents for LinuxAgents {
                 self.ask(agent, |stream| talk::mux::pid(stream).map(|_| 1))?
             }
             AgentKind::GitCredentialCache => self.ask(agent, |_| Ok(1))?,
+            AgentKind::KerberosCache if self.is_kept(agent) => self.ask(agent, kcm::count)?,
             AgentKind::KerberosCache => {
                 Some(self.as_account(|| tickets::count(path, self.account.uid))??)
             }

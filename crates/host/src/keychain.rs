@@ -2,7 +2,10 @@
 //!
 //! It refuses to unlock, to prompt, to read a secret, and to start a keychain that is not running.
 
+mod bus;
+mod files;
 mod kernel;
+mod kwallet;
 mod secret_service;
 
 use std::io;
@@ -10,7 +13,9 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
 use std::path::PathBuf;
 
+pub use files::KeyringFiles;
 pub use kernel::KernelKeyrings;
+pub use kwallet::KWallet;
 pub use secret_service::SecretService;
 
 /// Where a session bus listens.

@@ -115,4 +115,10 @@ impl Keychains for FakeKeychains {
         state.items.retain(|kept| kept.address != item.address);
         Ok(())
     }
+
+    fn lock(&self) -> Result<(), KeychainError> {
+        self.state().reach()?;
+        self.lock_all();
+        Ok(())
+    }
 }

@@ -179,8 +179,8 @@ impl keychains::KeychainsRig for Chains {
         &self.0
     }
 
-    fn store(&self, label: &str, attribute: (&str, &str)) {
-        self.0.add(label, &[attribute], false);
+    fn store(&self, label: &str, value: &str) {
+        self.0.add(label, &[(self.attribute(), value)], false);
     }
 
     fn lock(&self) {

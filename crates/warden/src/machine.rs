@@ -15,7 +15,7 @@ use exeunt_host::agents::LinuxAgents;
 use exeunt_host::clock::SystemClock;
 use exeunt_host::files::{Bases, LinuxFiles};
 use exeunt_host::hand_over::LinuxHandOver;
-use exeunt_host::keychain::{KernelKeyrings, SecretService, SessionBus};
+use exeunt_host::keychain::{KWallet, KernelKeyrings, KeyringFiles, SecretService, SessionBus};
 use exeunt_host::locker::{DesktopSession, NoLocker, Runner, SessionLocker, Wishes};
 use exeunt_host::process::{KeepList, LinuxProcesses};
 use exeunt_host::reported::LinuxEnvironments;
@@ -123,7 +123,9 @@ impl Machine {
         let files = LinuxFiles::open(&account.home, account, bases, &[quarantine.to_owned()])
             .with_context(|| format!("opening the home of user {}", account.uid))?;
         let processes = LinuxProcesses::of_account(account, whose.keep.clone());
-        let keychains = keychains(whose);
+        let keyring_files = KeyringFiles::open(account)
+            .with_context(|| format!("opening the home of user {} for keyrings", account.uid))?;
+        let keychains = keychains(whose, keyring_files);
         let runtime = whose.session.as_ref().and_then(|session| session.runtime_dir.clone());
         let agents = LinuxAgents::open(account, runtime, AGENT_WITHIN)
             .with_context(|| format!("opening the home of user {} for its agents", account.uid))?;
@@ -205,13 +207,12 @@ impl Machine {
 }
 
 /// The keyrings of the account, each asked by itself.
-fn keychains(whose: &Whose) -> Vec<Box<dyn Keychains + Send>> {
+fn keychains(whose: &Whose, files: KeyringFiles) -> Vec<Box<dyn Keychains + Send>> {
     let account = &whose.account;
-    let mut keychains: Vec<Box<dyn Keychains + Send>> = Vec::new();
-    if let Some(bus) = &whose.bus {
-        let service = SecretService::new(bus.clone(), account.clone(), KEYCHAIN_WITHIN);
-        keychains.push(Box::new(service));
-    }
+    let service = SecretService::new(whose.bus.clone(), account.clone(), KEYCHAIN_WITHIN);
+    let wallets = KWallet::new(whose.bus.clone(), account.clone(), KEYCHAIN_WITHIN, files.clone());
+    let mut keychains: Vec<Box<dyn Keychains + Send>> =
+        vec![Box::new(service.with_files(files)), Box::new(wallets)];
     if let Some(kernel) = KernelKeyrings::of(account) {
         keychains.push(Box::new(kernel));
     }

@@ -12,6 +12,11 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 const CANARY: &str = "c4n4ry-c4n4ry-c4n4ry";
+/// An item as GitHub's command stores it.
+const GH: [&str; 4] = ["service", "gh:github.com", "username", "alice"];
+/// The key of Chromium's cookies and saved passwords, as Chromium stores it.
+const SAFE_STORAGE: [&str; 4] =
+    ["xdg:schema", "chrome_libsecret_os_crypt_password_v2", "application", "chromium"];
 
 /// A home with keyring files, secrets that are only reported, and a bookmark.
 struct Home {
@@ -42,7 +47,7 @@ impl Home {
     fn of(uid: u32) -> Self {
         let home = Self { uid, dir: tempfile::tempdir().unwrap(), children: Vec::new() };
         lchown(home.dir.path(), Some(uid), Some(uid)).unwrap();
-        home.put(".local/share/keyrings/other.keyring", "keyring");
+        home.put(".local/share/keyrings/other.keyring", "[keyring]\ndisplay-name=other\n");
         home.put(".bash_history", &format!("export GITHUB_TOKEN={CANARY}\n"));
         home.put(".env", &format!("API_KEY={CANARY}\n"));
         home.put("Documents/letter.txt", "dear");
@@ -85,21 +90,7 @@ impl Home {
 
     /// A bus with a keyring that holds one item of GitHub's command and is locked.
     fn with_locked_keyring(&mut self) -> String {
-        let bus = format!("unix:path={}", self.path("bus").display());
-        let mut daemon = self.command("dbus-daemon");
-        daemon.args(["--session", "--nofork", "--print-address", "--address", &bus]);
-        let daemon = self.start(daemon.stdout(Stdio::piped()));
-        let mut byte = [0];
-        while daemon.stdout.as_mut().unwrap().read(&mut byte).unwrap() == 1 && byte != *b"\n" {}
-        let mut keyring = self.command("gnome-keyring-daemon");
-        keyring.args(["--foreground", "--unlock", "--components=secrets"]);
-        keyring.env("DBUS_SESSION_BUS_ADDRESS", &bus).stdin(Stdio::piped()).stdout(Stdio::null());
-        self.start(&mut keyring).stdin.take().unwrap().write_all(b"password").unwrap();
-        let until = Instant::now() + Duration::from_secs(20);
-        while !self.path(".local/share/keyrings/login.keyring").exists() || !self.stores(&bus) {
-            assert!(Instant::now() < until, "the keyring never took the item");
-            std::thread::yield_now();
-        }
+        let bus = self.with_keyring();
         let to = "--dest=org.freedesktop.secrets";
         let lock = "org.freedesktop.Secret.Service.Lock";
         let what = "array:objpath:/org/freedesktop/secrets/collection/login";
@@ -110,9 +101,49 @@ impl Home {
         bus
     }
 
-    fn stores(&self, bus: &str) -> bool {
+    /// A bus with an unlocked keyring that holds one item of GitHub's command.
+    fn with_keyring(&mut self) -> String {
+        let bus = format!("unix:path={}", self.path("bus").display());
+        let mut daemon = self.command("dbus-daemon");
+        daemon.args(["--session", "--nofork", "--print-address", "--address", &bus]);
+        let daemon = self.start(daemon.stdout(Stdio::piped()));
+        let mut byte = [0];
+        while daemon.stdout.as_mut().unwrap().read(&mut byte).unwrap() == 1 && byte != *b"\n" {}
+        self.start_keyring(&bus);
+        let until = Instant::now() + Duration::from_secs(20);
+        while !self.path(".local/share/keyrings/login.keyring").exists() || !self.stores(&bus, &GH)
+        {
+            assert!(Instant::now() < until, "the keyring never took the item");
+            std::thread::yield_now();
+        }
+        bus
+    }
+
+    fn start_keyring(&mut self, bus: &str) {
+        let mut keyring = self.command("gnome-keyring-daemon");
+        keyring.args(["--foreground", "--unlock", "--components=secrets"]);
+        keyring.env("DBUS_SESSION_BUS_ADDRESS", bus).stdin(Stdio::piped()).stdout(Stdio::null());
+        self.start(&mut keyring).stdin.take().unwrap().write_all(b"password").unwrap();
+    }
+
+    /// Ends what was started last.
+    fn end_last(&mut self) {
+        let mut child = self.children.pop().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Whether the desktop's own tool finds the item, in a keyring that runs.
+    fn finds(&self, bus: &str, attributes: &[&str]) -> bool {
         let mut tool = self.command("secret-tool");
-        tool.args(["store", "--label=gh", "service", "gh:github.com", "username", "alice"]);
+        tool.arg("lookup").args(attributes).env("DBUS_SESSION_BUS_ADDRESS", bus);
+        let found = tool.output().unwrap();
+        String::from_utf8_lossy(&found.stdout).contains(CANARY)
+    }
+
+    fn stores(&self, bus: &str, attributes: &[&str]) -> bool {
+        let mut tool = self.command("secret-tool");
+        tool.args(["store", "--label=item"]).args(attributes);
         let mut tool =
             tool.env("DBUS_SESSION_BUS_ADDRESS", bus).stdin(Stdio::piped()).spawn().unwrap();
         tool.stdin.take().unwrap().write_all(CANARY.as_bytes()).unwrap();
@@ -168,6 +199,49 @@ fn a_locked_keyring_is_refused_at_sign_out_and_goes_as_a_file_at_purge() {
     let item = row(&purged, "gh");
     assert!(item["detail"].as_str().unwrap().contains("keyring's file"), "{item}");
     assert!(item["verdict"] == "gone" || purged["outcome"] == "partial", "{purged:#}");
+}
+
+/// A token that only a keyring's file holds is never taken for gone (R8, R51); after `purge` a
+/// stranger's tool finds it in no keyring that is started anew.
+#[test]
+fn a_token_in_a_keyring_that_does_not_run_is_refused_and_goes_at_purge() {
+    let Some(mut home) = Home::of_games() else { return };
+    let bus = home.with_keyring();
+    assert!(home.finds(&bus, &GH));
+    home.end_last();
+    for with_bus in [true, false] {
+        let args: &[&str] = if with_bus { &["--bus", &bus] } else { &[] };
+        let receipt = json(&home.warden(args));
+        assert_eq!(row(&receipt, "keyring")["verdict"], "refused", "{receipt:#}");
+        assert_eq!(receipt["outcome"], "partial");
+    }
+    let purged = json(&home.warden(&["--bus", &bus, "--tier", "purge"]));
+    assert_eq!(purged["outcome"], "verified", "{purged:#}");
+    assert_eq!(row(&purged, "keyring")["verdict"], "gone");
+    home.start_keyring(&bus);
+    let until = Instant::now() + Duration::from_secs(20);
+    while !home.stores(&bus, &["new", "keyring"]) {
+        assert!(Instant::now() < until, "the new keyring never answered");
+    }
+    assert!(!home.finds(&bus, &GH));
+}
+
+/// The key that saved passwords hang on goes only when it is asked for by name (R11).
+#[test]
+fn a_browsers_key_stays_until_it_is_asked_for_and_saved_passwords_with_it() {
+    let Some(mut home) = Home::of_games() else { return };
+    let bus = home.with_keyring();
+    assert!(home.stores(&bus, &SAFE_STORAGE));
+    let passwords = ".config/chromium/Default/Login Data";
+    home.put(passwords, "saved passwords");
+    home.put(".config/chromium/Default/Preferences", "{}");
+    let receipt = json(&home.warden(&["--bus", &bus]));
+    assert_eq!(receipt["outcome"], "verified", "{receipt:#}");
+    assert!(!home.finds(&bus, &GH));
+    assert!(home.finds(&bus, &SAFE_STORAGE) && home.path(passwords).exists());
+    let asked = json(&home.warden(&["--bus", &bus, "--include", "chromium/safe-storage"]));
+    assert_eq!(row(&asked, "chromium")["verdict"], "gone", "{asked:#}");
+    assert!(!home.finds(&bus, &SAFE_STORAGE) && home.path(passwords).exists());
 }
 
 #[test]

@@ -384,8 +384,8 @@ fn a_killed_warden_takes_the_order_up_again_and_says_so() {
     assert_eq!(receipts.len(), 1);
 }
 
-/// Every step that a containment without a keychain goes through, in order.
-const STEPS: [&str; 11] = [
+/// Every step that a containment goes through where no keychain holds anything, in order.
+const STEPS: [&str; 12] = [
     "lock",
     "keep-list",
     "freeze",
@@ -397,6 +397,7 @@ const STEPS: [&str; 11] = [
     "unlink",
     "survey-again",
     "survey-last",
+    "count-keychain",
 ];
 
 #[test]

@@ -1,73 +1,95 @@
 //! The Secret Service (freedesktop Secret Service API 0.2): gnome-keyring, KWallet, KeePassXC.
 //!
-//! It refuses to wait past its deadline, and to run a prompt that the service offers.
+//! It refuses to wait past its deadline, to run a prompt that the service offers, and to take a
+//! service that lists nothing at its word while a keyring's file says otherwise.
 
-use std::collections::BTreeMap;
-use std::io::ErrorKind;
-use std::time::Duration;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use exeunt_catalogue::KeyringStore;
 use exeunt_engine::ports::{KeychainError, KeychainItem, Keychains};
-use secret_service::EncryptionType;
-use secret_service::blocking::{Item, SecretService as Service};
-use zbus::blocking::connection::Builder;
-use zbus::blocking::fdo::DBusProxy;
-use zbus::names::BusName;
-use zbus::zvariant::OwnedObjectPath;
+use serde::de::DeserializeOwned;
+use zbus::zvariant::{OwnedObjectPath, OwnedValue, Type};
 
 use super::SessionBus;
-use crate::bounded::{self, Hangup};
-use crate::users::{Account, as_account};
+use super::bus::{AccountBus, CallError, Service, failed};
+use super::files::{KeyringFiles, is_from_file, unserved};
+use crate::users::Account;
 
 const NAME: &str = "org.freedesktop.secrets";
+const PATH: &str = "/org/freedesktop/secrets";
+const SERVICE: &str = "org.freedesktop.Secret.Service";
+const COLLECTION: &str = "org.freedesktop.Secret.Collection";
 const ITEM: &str = "org.freedesktop.Secret.Item";
+const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
+/// At most so many items are looked at.
+const MOST: usize = 4096;
+/// How long a keyring that is still loading is waited for, once.
+const LOADED_WITHIN: Duration = Duration::from_secs(2);
+/// How often it is asked meanwhile.
+const ASKED_EVERY: Duration = Duration::from_millis(50);
 
 /// The Secret Service of one account. Every call makes a connection of its own.
 #[derive(Clone, Debug)]
 pub struct SecretService {
-    bus: SessionBus,
-    account: Account,
-    limit: Duration,
+    bus: AccountBus,
+    files: Option<KeyringFiles>,
+    /// Whether a keyring that is still loading was waited for already.
+    waited: Arc<AtomicBool>,
 }
 
 impl SecretService {
     /// The Secret Service on `bus`, asked as `account`, each call within `limit`.
     #[must_use]
-    pub fn new(bus: SessionBus, account: Account, limit: Duration) -> Self {
-        Self { bus, account, limit }
+    pub fn new(bus: Option<SessionBus>, account: Account, limit: Duration) -> Self {
+        let bus = AccountBus { bus, account, limit };
+        Self { bus, files: None, waited: Arc::default() }
     }
 
-    fn ask<T: Send + 'static>(
-        &self,
-        question: impl FnOnce(&zbus::blocking::Connection) -> Result<T, KeychainError> + Send + 'static,
-    ) -> Result<T, KeychainError> {
-        let asked = self.clone();
-        let answer = bounded::run(self.limit, move |hangup| {
-            let connection = asked.connect(hangup)?;
-            question(&connection)
-        });
-        answer.unwrap_or(Err(KeychainError::Timeout(self.limit)))
+    /// The same, held against the files that the account's keyrings are kept in.
+    #[must_use]
+    pub fn with_files(self, files: KeyringFiles) -> Self {
+        Self { files: Some(files), ..self }
     }
 
-    /// Connects as the account: the bus serves nobody else, not even root. Only the connecting
-    /// itself is done with the account's ids; afterwards the socket remembers them.
-    fn connect(&self, hangup: &Hangup) -> Result<zbus::blocking::Connection, KeychainError> {
-        let stream = as_account(self.account.uid, self.account.gid, || self.bus.connect())
-            .map_err(failed)?
-            .map_err(|error| {
-                let nobody = [ErrorKind::NotFound, ErrorKind::ConnectionRefused];
-                if nobody.contains(&error.kind()) { KeychainError::Absent } else { failed(error) }
-            })?;
-        hangup.watch(&stream).map_err(failed)?;
-        let connection = Builder::async_io_unix_stream(stream)
-            .user_id(self.account.uid)
-            .method_timeout(self.limit)
-            .build()
-            .map_err(failed)?;
-        // Calling a name that nobody owns would start a keychain.
-        let name = BusName::try_from(NAME).map_err(failed)?;
-        let owned = DBusProxy::new(&connection).map_err(failed)?.name_has_owner(name);
-        if owned.map_err(failed)? { Ok(connection) } else { Err(KeychainError::Absent) }
+    /// What the service itself lists.
+    fn listed(&self) -> Result<Vec<KeychainItem>, KeychainError> {
+        self.bus.ask(NAME, |service| {
+            let mut items = Vec::new();
+            for collection in paths(service, PATH, SERVICE, "Collections")? {
+                let Some(label) = label(service, &collection)? else { continue };
+                let of = paths(service, &collection, COLLECTION, "Items")?;
+                if items.len() + of.len() > MOST {
+                    return Err(failed(format!("it lists more than {MOST} items")));
+                }
+                for item in of {
+                    items.extend(describe(service, &label, &item)?);
+                }
+            }
+            items.sort();
+            Ok(items)
+        })
+    }
+
+    /// Waits a while for the service to show what a file holds.
+    fn await_served(&self, item: &KeychainItem) -> Result<(), KeychainError> {
+        let runs = !matches!(self.listed(), Err(KeychainError::Absent));
+        let patient = runs && !self.waited.swap(true, Ordering::Relaxed);
+        let until = Instant::now() + if patient { LOADED_WITHIN } else { Duration::ZERO };
+        loop {
+            match self.items() {
+                Ok(now) if now.iter().any(|now| now.address == item.address) => {}
+                Ok(_) | Err(KeychainError::Absent) => return Ok(()),
+                Err(error) => return Err(error),
+            }
+            if Instant::now() >= until {
+                return Err(KeychainError::Unserved);
+            }
+            thread::sleep(ASKED_EVERY);
+        }
     }
 }
 
@@ -77,40 +99,44 @@ impl Keychains for SecretService {
     }
 
     fn items(&self) -> Result<Vec<KeychainItem>, KeychainError> {
-        self.ask(|connection| {
-            let service = Service::connect_with_existing(EncryptionType::Plain, connection.clone())
-                .map_err(failed)?;
-            let mut items = Vec::new();
-            for collection in service.get_all_collections().map_err(failed)? {
-                let label = collection.get_label().map_err(failed)?;
-                for item in collection.get_all_items().map_err(failed)? {
-                    items.extend(describe(&label, &item)?);
-                }
-            }
-            items.sort();
-            Ok(items)
-        })
+        // First the files: what a service loads in between is then listed twice, and never not at all.
+        let stored = self.files.as_ref().map(KeyringFiles::secret_service).unwrap_or_default();
+        let mut listed = match self.listed() {
+            Err(KeychainError::Absent) if !stored.is_empty() => Vec::new(),
+            listed => listed?,
+        };
+        let unserved = unserved(stored, &listed);
+        listed.extend(unserved);
+        Ok(listed)
     }
 
     fn clear(&self, item: &KeychainItem) -> Result<(), KeychainError> {
+        if is_from_file(item) {
+            return self.await_served(item);
+        }
         let wanted = item.clone();
-        self.ask(move |connection| {
-            let service = Service::connect_with_existing(EncryptionType::Plain, connection.clone())
-                .map_err(failed)?;
-            let path = OwnedObjectPath::try_from(wanted.address.as_str()).map_err(failed)?;
-            let found = service.get_item_by_path(path.clone()).map_err(failed)?;
-            let Some(now) = describe(&wanted.collection, &found)? else { return Ok(()) };
+        self.bus.ask(NAME, move |service| {
+            let now = describe(service, &wanted.collection, &wanted.address)?;
+            let Some(now) = now else { return Ok(()) };
             if !is_same(&now, &wanted) {
                 return Err(KeychainError::Failed("another item took its place".to_owned()));
             }
             if now.locked {
                 return Err(KeychainError::Locked);
             }
-            let reply = connection.call_method(Some(NAME), &path, Some(ITEM), "Delete", &());
-            let prompt: OwnedObjectPath =
-                reply.and_then(|reply| reply.body().deserialize()).map_err(failed)?;
+            let deleted = service.call(&wanted.address, ITEM, "Delete", &());
+            let prompt: OwnedObjectPath = deleted?;
             // A prompt other than "/" means that a person would have to agree first.
             if prompt.as_str() == "/" { Ok(()) } else { Err(KeychainError::Locked) }
+        })
+    }
+
+    fn lock(&self) -> Result<(), KeychainError> {
+        self.bus.ask(NAME, |service| {
+            let collections: Vec<OwnedObjectPath> = get(service, PATH, SERVICE, "Collections")?;
+            let _locked_and_prompt: (Vec<OwnedObjectPath>, OwnedObjectPath) =
+                service.call(PATH, SERVICE, "Lock", &(collections,))?;
+            Ok(())
         })
     }
 }
@@ -126,34 +152,60 @@ fn is_same(now: &KeychainItem, then: &KeychainItem) -> bool {
     now.label == then.label && own(now) == own(then)
 }
 
-/// What an item shows without its secret; `None` when it is gone.
-fn describe(collection: &str, item: &Item<'_>) -> Result<Option<KeychainItem>, KeychainError> {
-    let seen = item.get_label().and_then(|label| {
-        let attributes = item.get_attributes()?;
-        Ok((label, attributes, item.is_locked()?))
-    });
-    match seen {
-        Ok((label, attributes, locked)) => Ok(Some(KeychainItem {
-            store: KeyringStore::SecretService,
-            collection: collection.to_owned(),
-            address: item.item_path.to_string(),
-            label,
-            attributes: attributes.into_iter().collect::<BTreeMap<_, _>>(),
-            locked,
-        })),
-        Err(error) if is_gone(&error) => Ok(None),
-        Err(error) => Err(failed(error)),
+/// One property of an object.
+fn get<T>(service: &Service, path: &str, interface: &str, name: &str) -> Result<T, CallError>
+where
+    T: DeserializeOwned + Type + TryFrom<OwnedValue>,
+    T::Error: std::fmt::Display,
+{
+    let value: OwnedValue = service.call(path, PROPERTIES, "Get", &(interface, name))?;
+    T::try_from(value).map_err(|error| CallError::Failed(failed(error)))
+}
+
+/// The objects that a property lists; none when the object is gone.
+fn paths(
+    service: &Service,
+    path: &str,
+    interface: &str,
+    name: &str,
+) -> Result<Vec<String>, KeychainError> {
+    match get::<Vec<OwnedObjectPath>>(service, path, interface, name) {
+        Ok(paths) => Ok(paths.iter().map(|path| path.as_str().to_owned()).collect()),
+        Err(CallError::Gone) => Ok(Vec::new()),
+        Err(CallError::Failed(error)) => Err(error),
     }
 }
 
-/// Whether the service says that there is no such object. Its words differ by service.
-fn is_gone(error: &secret_service::Error) -> bool {
-    let words = error.to_string();
-    ["UnknownObject", "NoSuchObject", "UnknownMethod", "No such object", "Object does not exist"]
-        .iter()
-        .any(|gone| words.contains(gone))
+/// A collection's label; `None` when it is gone.
+fn label(service: &Service, collection: &str) -> Result<Option<String>, KeychainError> {
+    match get(service, collection, COLLECTION, "Label") {
+        Ok(label) => Ok(Some(label)),
+        Err(CallError::Gone) => Ok(None),
+        Err(CallError::Failed(error)) => Err(error),
+    }
 }
 
-fn failed(error: impl std::fmt::Display) -> KeychainError {
-    KeychainError::Failed(error.to_string())
+/// What an item shows without its secret; `None` when it is gone.
+fn describe(
+    service: &Service,
+    collection: &str,
+    path: &str,
+) -> Result<Option<KeychainItem>, KeychainError> {
+    let mut all: HashMap<String, OwnedValue> =
+        match service.call(path, PROPERTIES, "GetAll", &(ITEM,)) {
+            Ok(all) => all,
+            Err(CallError::Gone) => return Ok(None),
+            Err(CallError::Failed(error)) => return Err(error),
+        };
+    let untold = || failed("an item does not tell what it is");
+    let mut of = |name: &str| all.remove(name).ok_or_else(untold);
+    let attributes: HashMap<String, String> = of("Attributes")?.try_into().map_err(failed)?;
+    Ok(Some(KeychainItem {
+        store: KeyringStore::SecretService,
+        collection: collection.to_owned(),
+        address: path.to_owned(),
+        label: of("Label")?.try_into().map_err(failed)?,
+        attributes: attributes.into_iter().collect(),
+        locked: of("Locked")?.try_into().map_err(failed)?,
+    }))
 }

@@ -1,8 +1,9 @@
 //! Real agents in throwaway homes.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use exeunt_catalogue::{AgentKind, AgentRule, Catalogue};
 use exeunt_engine::ports::{AgentError, Agents, LiveAgent, Processes};
 use exeunt_host::agents::LinuxAgents;
 use exeunt_host::process::{KeepList, LinuxProcesses};
-use exeunt_host::users::Account;
+use exeunt_host::users::{Account, as_account};
 use exeunt_testkit::contract::agents::{AgentsRig, all};
 use tempfile::TempDir;
 
@@ -26,6 +27,7 @@ struct Home {
     agents: LinuxAgents,
     kind: AgentKind,
     daemons: std::cell::RefCell<Vec<Started>>,
+    outside: std::cell::RefCell<Vec<TempDir>>,
     dir: TempDir,
 }
 
@@ -45,7 +47,8 @@ impl Home {
 
     fn over(kind: AgentKind, dir: TempDir, account: Account) -> Self {
         let agents = LinuxAgents::open(&account, None, LIMIT).unwrap();
-        Self { account, agents, kind, daemons: Vec::new().into(), dir }
+        let (daemons, outside) = (Vec::new().into(), Vec::new().into());
+        Self { account, agents, kind, daemons, outside, dir }
     }
 
     fn path(&self, path: &str) -> PathBuf {
@@ -378,6 +381,110 @@ fn a_directory_of_tickets_loses_its_tickets_only() {
     home.agents.flush(&live).unwrap();
     assert_eq!(home.found(), []);
     assert!(home.path("run/krb5cc/notes").exists() && home.path("run/krb5cc/primary").exists());
+}
+
+/// A real daemon that keeps ticket caches, in a place of its own.
+struct Kept {
+    home: Home,
+    socket: PathBuf,
+}
+
+impl Kept {
+    fn start() -> Self {
+        need("unshare", "util-linux");
+        need("klist", "krb5-user");
+        let daemon = "/usr/libexec/sssd/sssd_kcm";
+        assert!(Path::new(daemon).exists(), "run `cargo xtask test`, or install sssd-kcm");
+        // An account that no database knows: everything of its user id is its own.
+        let uid = 2_000_100_000 + std::process::id() % 100_000;
+        let dir = tempfile::Builder::new().prefix("x").tempdir_in("/tmp").unwrap();
+        chown(dir.path(), Some(uid), Some(uid)).unwrap();
+        let account = Account { uid, gid: uid, name: "t".into(), home: dir.path().to_owned() };
+        let home = Home::over(AgentKind::KerberosCache, dir, account);
+        let outside = tempfile::Builder::new().prefix("x").tempdir_in("/tmp").unwrap();
+        std::fs::set_permissions(outside.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        for below in ["run", "sss", "sss/db", "sss/secrets", "sss/pipes"] {
+            std::fs::create_dir(outside.path().join(below)).unwrap();
+        }
+        let mut private = Command::new("unshare");
+        private.args(["--mount", "sh", "-c"]).arg(format!(
+            "mount --bind {0}/run /run && mount --bind {0}/sss /var/lib/sss && \
+             exec {daemon} --uid 0 --gid 0 --logger=stderr",
+            outside.path().display()
+        ));
+        let socket = outside.path().join("run/.heim_org.h5l.kcm-socket");
+        home.daemons.borrow_mut().push(Started::spawn(private.stderr(Stdio::null())));
+        let until = Instant::now() + LIMIT;
+        while UnixStream::connect(&socket).is_err() {
+            assert!(Instant::now() < until, "the daemon never listened");
+            std::thread::yield_now();
+        }
+        let agents = LinuxAgents::open(&home.account, None, LIMIT).unwrap();
+        let home = Home { agents: agents.with_kcm(socket.clone()), ..home };
+        // What the tests leave behind is the daemon's own state, gone with the directory.
+        home.outside.borrow_mut().push(outside);
+        Self { home, socket }
+    }
+
+    /// Asks the daemon as `uid`, in its own protocol; the answer without its codes.
+    fn ask(&self, uid: u32, operation: u16, argument: &[u8]) -> Vec<u8> {
+        let connect = || UnixStream::connect(&self.socket);
+        let mut stream = as_account(uid, uid, connect).unwrap().unwrap();
+        let request = [&[2, 0], operation.to_be_bytes().as_slice(), argument].concat();
+        let length = u32::try_from(request.len()).unwrap();
+        stream.write_all(&[length.to_be_bytes().as_slice(), &request].concat()).unwrap();
+        let mut codes = [0; 12];
+        stream.read_exact(&mut codes).unwrap();
+        assert_eq!(codes[4..], [0; 8], "operation {operation}");
+        let length = u32::from_be_bytes(codes[..4].try_into().unwrap()) - 4;
+        let mut answer = vec![0; usize::try_from(length).unwrap()];
+        stream.read_exact(&mut answer).unwrap();
+        answer
+    }
+
+    /// Makes a cache of `uid` for `alice@EXAMPLE`.
+    fn keep(&self, uid: u32) {
+        let name = self.ask(uid, 3, &[]);
+        let counted = |text: &[u8]| {
+            [u32::try_from(text.len()).unwrap().to_be_bytes().as_slice(), text].concat()
+        };
+        let principal = [[0, 0, 0, 1, 0, 0, 0, 1].to_vec(), counted(b"EXAMPLE"), counted(b"alice")];
+        self.ask(uid, 4, &[name, principal.concat()].concat());
+    }
+
+    /// What the Kerberos tools list for `uid`.
+    fn listed(&self, uid: u32) -> String {
+        let settings = self.socket.with_file_name("krb5.conf");
+        let text = format!("[libdefaults]\nkcm_socket = {}\n", self.socket.display());
+        std::fs::write(&settings, text).unwrap();
+        let mut tool = Command::new("klist");
+        tool.arg("-l").env("KRB5_CONFIG", settings).env("KRB5CCNAME", "KCM:").uid(uid).gid(uid);
+        String::from_utf8(tool.output().unwrap().stdout).unwrap()
+    }
+}
+
+/// R10: the daemon's caches outlive a restart; they go, and another account's stay.
+#[test]
+fn ticket_caches_that_a_daemon_keeps_go_and_another_accounts_stay() {
+    if !is_root("a daemon that keeps every account's tickets") {
+        return;
+    }
+    let kept = Kept::start();
+    let (uid, agents) = (kept.home.account.uid, &kept.home.agents);
+    assert_eq!(kept.home.found(), []);
+    kept.keep(uid);
+    kept.keep(uid);
+    kept.keep(STRANGER);
+    assert_eq!(kept.listed(uid).matches("alice@EXAMPLE").count(), 2);
+    let found = kept.home.found();
+    let [live] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!(live.place, format!("KCM:{uid}"));
+    assert_eq!(agents.count(live).unwrap(), 2);
+    agents.flush(live).unwrap();
+    assert_eq!(agents.count(live).unwrap(), 0);
+    assert_eq!(kept.home.found(), []);
+    assert!(!kept.listed(uid).contains("alice@EXAMPLE"));
+    assert!(kept.listed(STRANGER).contains("alice@EXAMPLE"));
 }
 
 #[test]
