@@ -2,11 +2,16 @@
 //!
 //! It refuses a figure without its conditions: what is compared is interleaved, on this machine, now.
 
+mod bare;
 mod between;
+mod check;
 mod contain;
+mod engine;
 mod floor;
 mod footprint;
 mod order;
+mod pressure;
+mod revoke;
 mod traps;
 
 use anyhow::{Result, bail};
@@ -47,6 +52,8 @@ pub fn run(name: &str, quick: bool) -> Result<Measured> {
         "footprint" => footprint::run(),
         "traps" => traps::run(quick),
         "contain" => contain::run(quick),
+        "check" => check::run(quick),
+        "revoke" => revoke::run(quick),
         _ => bail!("there is no bench named {name:?}"),
     }
 }
@@ -110,10 +117,23 @@ fn quantile(sorted: &[f64], share: f64) -> f64 {
     rank.map_or(f64::NAN, |(_, value)| *value)
 }
 
+fn median(mut samples: Vec<f64>) -> f64 {
+    samples.sort_by(f64::total_cmp);
+    quantile(&samples, 0.5)
+}
+
 /// Half and ninety-nine hundredths of the samples.
 fn p50_p99(mut samples: Vec<f64>) -> (f64, f64) {
     samples.sort_by(f64::total_cmp);
     (quantile(&samples, 0.5), quantile(&samples, 0.99))
+}
+
+/// Serves for as long as the process lives, when `name` asks for a server that benches start.
+///
+/// # Errors
+/// It could not serve.
+pub fn serve(name: &str) -> Option<Result<()>> {
+    (name == bare::NAME).then(bare::serve)
 }
 
 fn rounded(value: f64) -> f64 {

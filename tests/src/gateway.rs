@@ -99,15 +99,29 @@ impl LoneHub {
         Ok(Credentials { id: text("client_id")?, secret: text("client_secret")? })
     }
 
+    /// A relying service's access token.
+    ///
+    /// # Errors
+    /// The hub refused.
+    pub fn token(&self, who: &Credentials) -> Result<String> {
+        let form = [("grant_type", "client_credentials")];
+        let ask = self.http.post(format!("{}/oauth/token", self.url)).form(&form);
+        let token = read(ask.basic_auth(&who.id, Some(&who.secret)).send()?)?;
+        Ok(token["access_token"].as_str().context("no token")?.to_owned())
+    }
+
+    /// The operator's token.
+    #[must_use]
+    pub fn operator(&self) -> String {
+        self.admin.clone()
+    }
+
     /// What a relying service posts, and the answer.
     ///
     /// # Errors
     /// The hub refused.
     pub fn as_service(&self, who: &Credentials, path: &str, body: &Value) -> Result<Value> {
-        let form = [("grant_type", "client_credentials")];
-        let ask = self.http.post(format!("{}/oauth/token", self.url)).form(&form);
-        let token = read(ask.basic_auth(&who.id, Some(&who.secret)).send()?)?;
-        let token = token["access_token"].as_str().context("no token")?;
+        let token = self.token(who)?;
         read(self.http.post(format!("{}{path}", self.url)).bearer_auth(token).json(body).send()?)
     }
 
@@ -204,16 +218,14 @@ pub fn listening(what: &str, started: &mut Started, port: u16) -> Result<()> {
     })
 }
 
-/// A program that `cargo build` made beside this one.
+/// A program that `cargo build` made beside this one; a test lies one directory deeper.
 ///
 /// # Errors
 /// It is not there.
 pub fn built(name: &str) -> Result<PathBuf> {
     let own = std::env::current_exe()?;
-    let dir = own.parent().and_then(Path::parent).context("a program without a directory")?;
-    let path = dir.join(name);
-    ensure!(path.is_file(), "{} is missing: build it first", path.display());
-    Ok(path)
+    let mut near = own.ancestors().skip(1).take(2).map(|dir| dir.join(name));
+    near.find(|path| path.is_file()).with_context(|| format!("{name} is missing: build it first"))
 }
 
 fn replaced(text: &str, from: &str, to: &str) -> Result<String> {

@@ -45,8 +45,8 @@ const RIGS: [&str; 26] = [
 ];
 /// A locker beside the first, and a desktop in a window.
 const DESKTOP: [&str; 2] = ["xsecurelock", "xserver-xephyr"];
-/// The cleaner that is measured beside ours.
-const PEERS: [&str; 1] = ["bleachbit"];
+/// What is measured beside ours: a cleaner, and a Redis that starts no service.
+const PEERS: [&str; 2] = ["bleachbit", "redis-tools"];
 
 /// What a task needs installed.
 #[derive(Clone, Copy, Debug)]

@@ -23,6 +23,9 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let Arguments { name, json, quick } = Arguments::parse();
+    if let Some(served) = bench::serve(&name) {
+        return ExitCode::from(u8::from(served.is_err()));
+    }
     let shown = bench::run(&name, quick).and_then(|measured| {
         let line = if json { serde_json::to_string(&measured)? } else { measured.table() };
         Ok((line, measured.met()))
