@@ -13,6 +13,7 @@ mod order;
 mod pressure;
 mod revoke;
 mod traps;
+mod wire;
 
 use anyhow::{Result, bail};
 use serde::Serialize;

@@ -17,3 +17,12 @@ pub fn client(within: Duration) -> Result<Client> {
     let tls = client_config(&Trust::Platform)?;
     Ok(Client::builder().timeout(within).tls_backend_preconfigured(tls).build()?)
 }
+
+/// The same for many questions at a time.
+///
+/// # Errors
+/// The system gives none.
+pub fn parallel(within: Duration) -> Result<reqwest::Client> {
+    let tls = client_config(&Trust::Platform)?;
+    Ok(reqwest::Client::builder().timeout(within).tls_backend_preconfigured(tls).build()?)
+}

@@ -10,6 +10,7 @@ use reqwest::StatusCode;
 use serde_json::json;
 
 use super::engine::Engine;
+use super::wire::Wire;
 use super::{Measured, median, p50_p99};
 use crate::gateway::{Credentials, LoneHub};
 
@@ -61,7 +62,7 @@ struct Desk {
 impl Desk {
     fn open(hub: &LoneHub) -> Result<Self> {
         let service: Credentials = hub.service("bench")?;
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build()?;
+        let http = crate::http::parallel(Duration::from_secs(30))?;
         let (url, operator, service) = (hub.url.clone(), hub.operator(), hub.token(&service)?);
         Ok(Self { http, url, operator, service, named: AtomicUsize::new(0) })
     }
@@ -82,14 +83,18 @@ impl Desk {
     async fn sustained(&self, clients: usize, count: usize) -> Result<f64> {
         let subjects = self.subjects(clients, count).await?;
         let next = AtomicUsize::new(0);
-        let begun = Instant::now();
-        let client = || async {
+        let connect = (0..clients).map(|_| Wire::connect(self.url.trim_start_matches("http://")));
+        let wires = futures_util::future::try_join_all(connect).await?;
+        let client = async |mut wire: Wire| {
             while let Some(subject) = subjects.get(next.fetch_add(1, Ordering::Relaxed)) {
-                self.sign_out(subject).await?;
+                let body = json!({ "subject": subject }).to_string();
+                let done = wire.post("/v1/sign-out", &self.operator, &body).await?;
+                ensure!(done.contains("\"txn\":"), "{done}");
             }
             anyhow::Ok(())
         };
-        futures_util::future::try_join_all((0..clients).map(|_| client())).await?;
+        let begun = Instant::now();
+        futures_util::future::try_join_all(wires.into_iter().map(client)).await?;
         let count = u32::try_from(count).map_or(f64::NAN, f64::from);
         Ok(count / begun.elapsed().as_secs_f64())
     }
