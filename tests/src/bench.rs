@@ -5,7 +5,7 @@
 mod bare;
 mod between;
 mod check;
-mod contain;
+pub(crate) mod contain;
 mod engine;
 mod floor;
 mod footprint;

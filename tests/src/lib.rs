@@ -11,6 +11,7 @@ pub mod gateway;
 pub mod house;
 pub mod http;
 pub mod keyring;
+pub mod large;
 pub mod people;
 pub mod planted;
 pub mod process;

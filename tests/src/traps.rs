@@ -5,6 +5,7 @@
 
 mod bleachbit;
 mod contents;
+mod disks;
 mod holders;
 mod judge;
 mod leveldb;
@@ -82,7 +83,7 @@ const fn root(name: &'static str, prepare: fn(&mut Scene<'_>) -> Result<()>) -> 
 pub const CONTROL: Trap = anyone("control", places::plain);
 
 /// Every trap.
-pub const TRAPS: [Trap; 60] = [
+pub const TRAPS: [Trap; 80] = [
     anyone("write_ahead_log_alone_holds_the_cookie", contents::log_alone),
     anyone("write_ahead_log_without_its_database", contents::log_without_database),
     anyone("restored_tabs_alone_hold_the_cookie", contents::restored_tabs_alone),
@@ -92,7 +93,11 @@ pub const TRAPS: [Trap; 60] = [
     anyone("account_keys_beside_preferences", contents::account_keys),
     anyone("broken_preferences", contents::broken_settings),
     anyone("corrupt_database_with_token_rows", contents::corrupt_rows),
+    anyone("truncated_database_with_token_rows", contents::truncated_rows),
     anyone("secret_rows_beside_editor_state", contents::secret_rows),
+    anyone("old_file_of_an_interrupted_edit", contents::interrupted_edit),
+    anyone("sync_would_bring_it_back", contents::sync),
+    root("token_in_the_address_of_a_visited_page", contents::visited),
     anyone("no_keyring_on_the_bus", contents::no_keyring),
     anyone("live_browser", holders::live),
     anyone("renamed_browser", holders::renamed),
@@ -123,12 +128,17 @@ pub const TRAPS: [Trap; 60] = [
     anyone("symbolic_link_for_a_store", places::linked_store),
     anyone("symbolic_link_for_a_profile", places::linked_profile),
     anyone("name_that_is_not_utf8", places::not_utf8),
+    anyone("home_full_of_hostile_names", places::hostile_names),
     anyone("hard_link_of_the_owner", nodes::hard_link),
     root("hard_link_of_another_user", nodes::hard_link_of_another),
     root("hard_link_of_another_user_below_a_store", nodes::hard_link_of_another_below),
     root("immutable_store", nodes::immutable),
     root("immutable_file_below_a_store", nodes::immutable_below),
     root("append_only_store", nodes::append_only),
+    root("immutable_profile", nodes::immutable_profile),
+    root("immutable_file_with_token_rows", nodes::immutable_edit),
+    root("immutable_store_in_user_mode", nodes::immutable_in_user_mode),
+    root("append_only_store_in_user_mode", nodes::append_only_in_user_mode),
     root("store_of_another_user", nodes::of_root),
     root("store_without_permissions", nodes::no_permission),
     root("profile_without_permissions", nodes::no_permission_above),
@@ -137,11 +147,22 @@ pub const TRAPS: [Trap; 60] = [
     root("file_system_for_a_store", nodes::memory_for_a_store),
     root("file_system_below_a_store", nodes::memory_below_a_store),
     root("full_disk", nodes::full_disk),
+    root("quota_is_used_up", disks::over_quota),
+    root("overlay_for_a_home", disks::overlay),
+    root("btrfs_snapshot_of_the_home", disks::snapshot),
+    root("snapper_snapshot_of_the_home", disks::snapper),
+    root("btrfs_subvolume_for_a_profile", disks::subvolume_profile),
+    root("btrfs_subvolume_for_a_store", disks::subvolume_store),
+    root("read_only_subvolume_for_a_profile", disks::read_only_subvolume),
+    root("timeshift_copy_of_the_home", disks::timeshift),
+    root("unlinked_blocks_on_the_disk", disks::blocks),
+    anyone("silly_name_that_a_process_holds", holders::silly_name),
     anyone("names_of_255_bytes", nodes::long_names),
     anyone("very_many_files", nodes::many_files),
     anyone("deeper_than_any_path", nodes::deep_tree),
     anyone("fifo_for_a_store", nodes::fifo),
     anyone("socket_for_a_store", nodes::socket),
+    root("device_for_a_store", nodes::device),
     anyone("directory_for_a_file", nodes::directory_for_a_file),
 ];
 
@@ -190,18 +211,30 @@ pub fn spring(traps: &[Trap], quick: bool, compare: bool) -> Result<Vec<Sprung>>
 fn ours(trap: &Trap, warden: &std::path::Path, scene: Scene<'_>) -> Result<Sprung> {
     let said = warden::close(warden, &scene)?;
     let found = scene.truth()?;
+    let mut wrong = judge::wrong(&scene.secrets, &said.stores, &found);
+    let unsaid = scene.sayings.iter().filter(|words| !said.mentions(words));
+    wrong.extend(unsaid.map(|words| Wrong::Unsaid { what: (*words).to_owned() }));
     let sprung = Sprung {
         name: trap.name,
         verdict: judge::worst(&said.stores),
         truth: truth(found.len()),
         outcome: said.outcome,
-        wrong: judge::wrong(&scene.secrets, &said.stores, &found),
+        wrong,
         left: found.into_iter().map(|found| found.place).take(4).collect(),
         lost: scene.lost(),
         bleachbit: None,
     };
     scene.end()?;
     Ok(sprung)
+}
+
+/// What of a receipt, as the warden printed it, is wrong of a scene that it closed.
+///
+/// # Errors
+/// It is no receipt, or the home could not be searched.
+pub fn judged(scene: &Scene<'_>, said: &[u8]) -> Result<Vec<Wrong>> {
+    let said: warden::Said = serde_json::from_slice(said)?;
+    Ok(judge::wrong(&scene.secrets, &said.stores, &scene.truth()?))
 }
 
 fn theirs(scene: Scene<'_>) -> Result<Other> {

@@ -11,10 +11,10 @@ use exeunt_domain::{StepReport, StoreReport, Tier, Timestamp, Verdict};
 
 use crate::agents;
 use crate::execute::{Done, Execution, Run};
-use crate::keyrings;
 use crate::ports::{Files, Holder, Host, KeychainError, LockState};
 use crate::record::Recorder;
 use crate::survey::{Item, Store, Survey};
+use crate::{keyrings, residue};
 
 /// How long the lock gets to be proved.
 const LOCKED_WITHIN: Duration = Duration::from_secs(3);
@@ -73,11 +73,13 @@ impl Checked {
 impl<F: Files> Execution<F> {
     /// Surveys again, contains what appeared, proves the lock, and surveys once more.
     pub fn check(self, catalogue: &Catalogue, host: &Host<'_, F>) -> Checked {
-        let Execution { armed, steps, mut done } = self;
+        let Execution { mut armed, steps, mut done } = self;
         let recorder = Recorder::new(host.clock, host.observe, armed.accepted_at, steps);
         let order = armed.demand.txn.as_str();
         let run = Run { host, recorder: &recorder, order, ends_all: armed.demand.ends_all() };
         let mut look = Look { run: &run, catalogue, tier: armed.plan.tier, appeared: Vec::new() };
+        look.begin_trim();
+        recorder.step("residue", |_| armed.plan.look_for_residue(host));
         let not_covered = armed.plan.cannot();
         look.contain_appeared("survey-again", &armed.plan.stores, &mut done);
         run.thaw(&mut done);
@@ -98,6 +100,8 @@ impl<F: Files> Execution<F> {
         } else if run.ends_all {
             stores.push(run.judge_rest());
         }
+        done.remarks.extend(freed(host.files.freed()));
+        done.remarks.extend(host.disks.and_then(|disks| residue::trimmed(&disks.trim())));
         Checked {
             tier: armed.plan.tier,
             demand: armed.demand,
@@ -121,6 +125,15 @@ struct Look<'a, 'h, F: Files> {
 }
 
 impl<F: Files> Look<'_, '_, F> {
+    /// Lets the disk be told what is free, beside everything that follows.
+    fn begin_trim(&self) {
+        if self.tier > Tier::Lock
+            && let Some(disks) = self.run.host.disks
+        {
+            self.run.recorder.step("trim", |_| disks.begin_trim());
+        }
+    }
+
     /// Whatever a survey still finds is contained again, a few times over.
     fn contain_appeared(
         &mut self,
@@ -305,8 +318,13 @@ impl<F: Files> LastLook<'_, F> {
             return (Verdict::Refused, Some(format!("{place}: {why}")));
         }
         if let Some(left) = self.left.iter().find(|left| left.is_row_of(store)) {
-            let what =
-                if left.action == Action::Remove { "is still there" } else { "still holds it" };
+            let stuck = left.targets.iter().any(|target| target.entry().immutable);
+            let what = match &left.action {
+                Action::Remove if stuck => "is immutable or append-only, and still there",
+                Action::Remove => "is still there",
+                Action::Edit(_) if stuck => "is immutable or append-only, and still holds it",
+                Action::Edit(_) => "still holds it",
+            };
             return (Verdict::Residual, Some(format!("{} {what}", left.place())));
         }
         if let Some(link) = store.targets.iter().find(|target| target.is_link()) {
@@ -366,6 +384,16 @@ impl<F: Files> LastLook<'_, F> {
     fn is_of(&self, store: &Store<F::Dir>, holder: &Holder) -> bool {
         let row = store.row();
         self.done.identities.iter().any(|(of, file)| *file == holder.identity && *of == row)
+    }
+}
+
+/// What a reader must know of flags that an administrator may have set on purpose.
+fn freed(files: u64) -> Option<String> {
+    let what = "immutable or append-only: the flag was taken from";
+    match files {
+        0 => None,
+        1 => Some(format!("1 file or directory was {what} it")),
+        _ => Some(format!("{files} files or directories were {what} them")),
     }
 }
 

@@ -381,8 +381,9 @@ fn positions(text: &[u8], wanted: &[u8]) -> Vec<usize> {
     windows.filter(|(_, window)| *window == wanted).map(|(at, _)| at).collect()
 }
 
-/// The `Path=` values of a `profiles.ini`, in order, without repeats.
-pub(crate) fn profile_paths(ini: &[u8]) -> Vec<Vec<u8>> {
+/// The `Path=` values of a `profiles.ini`, in order, without repeats. Any bytes have an answer.
+#[must_use]
+pub fn profile_paths(ini: &[u8]) -> Vec<Vec<u8>> {
     let mut paths: Vec<Vec<u8>> = Vec::new();
     for line in ini.split(|byte| matches!(byte, b'\n' | b'\r')) {
         let Some(path) = line.trim_ascii().strip_prefix(b"Path=") else { continue };
@@ -394,8 +395,9 @@ pub(crate) fn profile_paths(ini: &[u8]) -> Vec<Vec<u8>> {
     paths
 }
 
-/// The keys of `profile.info_cache` in a `Local State` that are names.
-pub(crate) fn listed_profiles(state: &[u8]) -> Vec<Name> {
+/// The keys of `profile.info_cache` in a `Local State` that are names. Any bytes have an answer.
+#[must_use]
+pub fn listed_profiles(state: &[u8]) -> Vec<Name> {
     let state: serde_json::Value = serde_json::from_slice(state).unwrap_or_default();
     let listed = state.pointer("/profile/info_cache").and_then(serde_json::Value::as_object);
     let names = listed.into_iter().flatten().map(|(name, _)| Name::new(name.as_bytes()));

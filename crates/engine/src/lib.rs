@@ -15,10 +15,12 @@ pub mod plan;
 pub mod ports;
 mod record;
 pub mod reported;
+mod residue;
 pub mod survey;
 
 pub use bounds::{Bounds, OutOfBounds, Target};
 pub use check::Checked;
+pub use discover::{listed_profiles, profile_paths};
 pub use execute::Execution;
 pub use issue::{Chain, Device, Receipt, issue};
 pub use plan::{ArmedPlan, Plan};

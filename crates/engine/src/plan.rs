@@ -12,9 +12,9 @@ use exeunt_domain::{Instant, StoreReport, Tier, Timestamp};
 use sha2::{Digest, Sha256};
 
 use crate::agents::Agent;
-use crate::keyrings;
 use crate::ports::{Clock, Files, Host, KeychainItem};
 use crate::survey::{Item, Refusal, Store, Survey};
+use crate::{keyrings, residue};
 
 /// At most so many files of one target are looked for in processes' open files.
 const PREVIEWED_IDENTITIES: usize = 256;
@@ -28,6 +28,7 @@ pub struct Plan<D> {
     pub(crate) keychain_errors: Vec<(KeyringStore, String)>,
     pub(crate) agents: Vec<Agent>,
     pub(crate) agents_error: Option<String>,
+    pub(crate) residue: Vec<String>,
 }
 
 /// A plan that one of the three authorities demanded. Neither cloned nor read from anywhere.
@@ -53,7 +54,16 @@ impl<D> Plan<D> {
             agents.clear();
             agents_error = None;
         }
-        Self { tier, stores, items, refusals, keychain_errors, agents, agents_error }
+        let residue = Vec::new();
+        Self { tier, stores, items, refusals, keychain_errors, agents, agents_error, residue }
+    }
+
+    /// Looks for what keeps old states of the home's files, so that [`Plan::cannot`] names it. Not a
+    /// part of the draft: nothing that makes a store unusable waits for it.
+    pub fn look_for_residue<F: Files<Dir = D>>(&mut self, host: &Host<'_, F>) {
+        if self.tier > Tier::Lock {
+            self.residue = residue::survey(host);
+        }
     }
 
     /// Every row that would go, without verdicts.
@@ -103,6 +113,7 @@ impl<D> Plan<D> {
             .chain(keychain)
             .chain(agents)
             .chain(unfound)
+            .chain(self.residue.iter().cloned())
             .map(|what| NotCovered { what, until: None })
             .collect()
     }

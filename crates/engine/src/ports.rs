@@ -8,11 +8,13 @@ use exeunt_catalogue::{Base, Edit};
 use exeunt_domain::{Instant, Timestamp};
 
 mod agents;
+mod disks;
 mod hand_over;
 mod keychains;
 mod processes;
 
 pub use agents::{AgentError, Agents, Listener, LiveAgent};
+pub use disks::{Disks, DisksError, Keeper, Snapshot, Trim};
 pub use hand_over::{HandOver, HandOverError, Left};
 pub use keychains::{HASHED, KeychainError, KeychainItem, Keychains};
 pub use processes::{Group, Groups, Holder, Process, ProcessError, ProcessId, Processes, Service};
@@ -252,12 +254,19 @@ pub trait Files: Sync {
     /// [`FilesError::Os`], with the file as it was.
     fn edit(&self, dir: &Self::Dir, entry: &Entry, edit: &Edit) -> Result<u64, FilesError>;
 
-    /// How many rows, keys or lines of the file `edit` would cut out.
+    /// How many rows, keys or lines of the file `edit` would cut out, with what an interrupted edit
+    /// left beside it.
     ///
     /// # Errors
     /// [`FilesError::Os`] when the file cannot be read or is not of its format.
     fn count_matches(&self, dir: &Self::Dir, entry: &Entry, edit: &Edit)
     -> Result<u64, FilesError>;
+
+    /// How many files and directories had an immutable or append-only flag taken from them so far,
+    /// because it stood in the way. An adapter that cannot take one answers 0.
+    fn freed(&self) -> u64 {
+        0
+    }
 }
 
 /// What the lock's probe saw.
@@ -375,6 +384,8 @@ pub struct Host<'a, F: Files> {
     pub keychains: Vec<&'a dyn Keychains>,
     /// The account's agents; `None` when they are nobody's business here.
     pub agents: Option<&'a dyn Agents>,
+    /// The disks that the home is on; `None` when nobody asks what they keep.
+    pub disks: Option<&'a dyn Disks>,
     /// Opt-in keyring rules that were asked for, as `app/rule`.
     pub include: &'a [String],
     /// The session's lock.

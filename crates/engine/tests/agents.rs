@@ -44,6 +44,7 @@ impl Rig {
             processes: &self.processes,
             keychains: self.keyrings.iter().map(|keyring| keyring as &dyn Keychains).collect(),
             agents: Some(&agents),
+            disks: None,
             include: &self.include,
             locker: &locker,
             hand_over: None,

@@ -92,6 +92,7 @@ impl Rig {
             processes: &self.processes,
             keychains: vec![&self.keychains as &dyn Keychains],
             agents: None,
+            disks: None,
             include: &[],
             locker: &self.locker as &dyn Locker,
             hand_over: self.hand_over.as_ref().map(|port| port as &dyn HandOver),

@@ -5,10 +5,11 @@
 mod beneath;
 mod edit;
 mod erase;
+mod flags;
 mod linux;
 mod quarantine;
 mod walk;
 
-pub use edit::{CutError, cut_text};
+pub use edit::{Cut, CutError, cut_database, cut_text};
 pub use linux::{Bases, Dir, LinuxFiles};
 pub use quarantine::Quarantine;

@@ -144,13 +144,14 @@ fn lookup(key: &str, wanted: impl Fn(&Account) -> bool) -> Result<Account, Accou
     if let Some(account) = parse_passwd(&local).find(&wanted) {
         return Ok(account);
     }
-    let listed = Command::new("/usr/bin/getent")
-        .args(["passwd", key])
-        .env_clear()
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output()?;
-    parse_passwd(&listed.stdout).find(&wanted).ok_or(AccountError::Unknown)
+    parse_passwd(&listed(&[key])?).find(&wanted).ok_or(AccountError::Unknown)
+}
+
+/// What the name service says of `keys`, or of every account.
+fn listed(keys: &[&str]) -> io::Result<Vec<u8>> {
+    let mut getent = Command::new("/usr/bin/getent");
+    getent.arg("passwd").args(keys).env_clear().stdin(Stdio::null()).stderr(Stdio::null());
+    Ok(getent.output()?.stdout)
 }
 
 /// The accounts of a `passwd(5)` text; lines that are none are left out.

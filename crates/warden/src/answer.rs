@@ -286,7 +286,8 @@ impl Warden {
         refuse_purge(tier)?;
         let machine = self.machine(uid)?;
         let host = machine.host(&NoJournal, &|_| {});
-        let plan = Plan::draft(Survey::take(&self.catalogue, &host), tier);
+        let mut plan = Plan::draft(Survey::take(&self.catalogue, &host), tier);
+        plan.look_for_residue(&host);
         let closes = plan.closes(&host);
         Ok(WardenAnswer::Preview(crate::show::preview_of(&plan, closes)))
     }

@@ -9,10 +9,11 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use exeunt_catalogue::Catalogue;
 use exeunt_engine::ports::{
-    Agents, Clock, Files as _, HandOver, Host, Journal, Keychains, Locker, Moment,
+    Agents, Clock, Disks, HandOver, Host, Journal, Keychains, Locker, Moment,
 };
 use exeunt_host::agents::LinuxAgents;
 use exeunt_host::clock::SystemClock;
+use exeunt_host::disks::LinuxDisks;
 use exeunt_host::files::{Bases, LinuxFiles};
 use exeunt_host::hand_over::LinuxHandOver;
 use exeunt_host::keychain::{KWallet, KernelKeyrings, KeyringFiles, SecretService, SessionBus};
@@ -23,6 +24,7 @@ use exeunt_host::users::Account;
 use exeunt_ipc::message::Reported;
 
 use crate::confine::Launcher;
+use crate::sweep::Swept;
 
 /// How long one question to the keychain may take.
 const KEYCHAIN_WITHIN: Duration = Duration::from_secs(5);
@@ -58,12 +60,7 @@ impl Whose {
             bail!("{} is not a directory", home.display());
         }
         refuse_own(&home)?;
-        let account = match Account::of_uid(meta.uid()) {
-            Ok(known) => Account { home, ..known },
-            Err(_) => {
-                Account { uid: meta.uid(), gid: meta.gid(), name: meta.uid().to_string(), home }
-            }
-        };
+        let account = owner_of(&home)?;
         let keep = KeepList::default();
         let locker = Wishes::default();
         Ok(Self { account, session: None, bus: None, keep, locker, include: Vec::new() })
@@ -80,6 +77,19 @@ impl Whose {
         }
         self
     }
+}
+
+/// The account that owns a home, with that home as its own.
+///
+/// # Errors
+/// The home is not there.
+pub(crate) fn owner_of(home: &Path) -> anyhow::Result<Account> {
+    let home = home.canonicalize().with_context(|| format!("no home at {}", home.display()))?;
+    let (uid, gid) = std::fs::metadata(&home).map(|meta| (meta.uid(), meta.gid()))?;
+    Ok(match Account::of_uid(uid) {
+        Ok(known) => Account { home, ..known },
+        Err(_) => Account { uid, gid, name: uid.to_string(), home },
+    })
 }
 
 /// `--home` never means the home of whoever calls.
@@ -100,6 +110,7 @@ pub(crate) struct Machine {
     processes: LinuxProcesses,
     keychains: Vec<Box<dyn Keychains + Send>>,
     agents: LinuxAgents,
+    disks: LinuxDisks,
     environments: LinuxEnvironments,
     include: Vec<String>,
     locker: Box<dyn Locker + Send>,
@@ -129,6 +140,8 @@ impl Machine {
         let runtime = whose.session.as_ref().and_then(|session| session.runtime_dir.clone());
         let agents = LinuxAgents::open(account, runtime, AGENT_WITHIN)
             .with_context(|| format!("opening the home of user {} for its agents", account.uid))?;
+        let disks = LinuxDisks::of(account)
+            .with_context(|| format!("opening the home of user {} for its disks", account.uid))?;
         let locker: Box<dyn Locker + Send> = match whose.session.clone() {
             Some(session) => {
                 let wishes = Wishes { keep: whose.keep.clone(), ..whose.locker.clone() };
@@ -143,6 +156,7 @@ impl Machine {
             processes,
             keychains,
             agents,
+            disks,
             environments,
             include: whose.include.clone(),
             locker,
@@ -163,6 +177,7 @@ impl Machine {
             processes: &self.processes,
             keychains: self.keychains.iter().map(|keyring| &**keyring as &dyn Keychains).collect(),
             agents: Some(&self.agents as &dyn Agents),
+            disks: Some(&self.disks as &dyn Disks),
             include: &self.include,
             locker: &*self.locker,
             hand_over: self.hand_over.as_ref().map(|port| port as &dyn HandOver),
@@ -196,13 +211,9 @@ impl Machine {
 
     /// Erases what an interrupted containment left in quarantine; returns how many files went.
     pub(crate) fn sweep(&self) -> u64 {
-        let left = self.files.leftover_quarantines().unwrap_or_else(|error| {
-            tracing::warn!(%error, "quarantines could not be listed");
-            Vec::new()
-        });
-        left.iter()
-            .map(|quarantine| self.files.empty_quarantine(quarantine).unwrap_or_default())
-            .sum()
+        let mut swept = Swept::default();
+        swept.add(&self.files);
+        swept.files
     }
 }
 

@@ -17,6 +17,7 @@ mod permit;
 mod running;
 mod serve;
 mod show;
+mod sweep;
 mod warden;
 
 use std::process::ExitCode;
@@ -42,7 +43,8 @@ const EXAMPLES: &str = "\
 Examples:
   exeunt-warden serve                              serve this machine (as root) or this user
   exeunt-warden once --home /srv/guest --survey    list what is there, touch nothing
-  exeunt-warden once --home /srv/guest --json      sign that home out, print the receipt";
+  exeunt-warden once --home /srv/guest --json      sign that home out, print the receipt
+  exeunt-warden sweep                              empty what interrupted containments left";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -50,6 +52,8 @@ enum Command {
     Serve(serve::Serve),
     /// Contain one home, once, with no service and no hub.
     Once(once::Once),
+    /// Empty what interrupted containments left: before an upgrade or a removal.
+    Sweep(sweep::Sweep),
     /// Install the filter and say which ways to the network are open: none should be.
     ProbeNetwork,
 }
@@ -66,6 +70,7 @@ fn main() -> ExitCode {
     let ended = match &cli.command {
         Command::Serve(serve) => serve::run(serve).map(|()| 0),
         Command::Once(once) => once::run(once),
+        Command::Sweep(sweep) => sweep::run(sweep),
         Command::ProbeNetwork => probe_network(),
     };
     match ended {

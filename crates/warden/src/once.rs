@@ -5,6 +5,7 @@
 
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
@@ -25,6 +26,9 @@ use crate::confine::Launcher;
 use crate::contain::{Means, Watch, contain};
 use crate::machine::{Machine, Whose, catalogue};
 use crate::show;
+
+/// How long the trimming of free space gets after the receipt.
+const TRIMMED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Contain one home, once.
 #[derive(Debug, Args)]
@@ -98,7 +102,8 @@ pub(crate) fn run(once: &Once) -> anyhow::Result<u8> {
         let text = if once.survey {
             show::survey(&survey.reports(), &machine.reported(), once.json)?
         } else {
-            let plan = Plan::draft(survey, once.tier);
+            let mut plan = Plan::draft(survey, once.tier);
+            plan.look_for_residue(&host);
             let closes = plan.closes(&host);
             show::preview(&show::preview_of(&plan, closes), once.json)?
         };
@@ -138,6 +143,10 @@ pub(crate) fn run(once: &Once) -> anyhow::Result<u8> {
     let jwk = serde_json::to_value(key.jwk())?;
     let text = show::closed(&receipt, json!({ "jwk": jwk }), once.json)?;
     print(&text)?;
+    // Ending now would end the trimming; the receipt is out, and nobody waits for it.
+    if !exeunt_host::disks::await_trims(TRIMMED_WITHIN) {
+        tracing::warn!("free space was not trimmed to the end");
+    }
     Ok(exit_code(receipt.body.outcome))
 }
 

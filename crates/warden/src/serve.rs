@@ -67,6 +67,7 @@ pub(crate) fn run(serve: &Serve) -> anyhow::Result<()> {
         tracing::warn!(error = format!("{error:#}"), "the device key could not be shown");
     }
     warden.resume();
+    crate::sweep::beside(&warden);
     tracing::info!(mode = ?gate.mode, "ready");
     notify_ready();
     let open = Arc::new(AtomicUsize::new(0));

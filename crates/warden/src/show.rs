@@ -89,7 +89,8 @@ pub(crate) fn closed(receipt: &Receipt, extra: Value, as_json: bool) -> anyhow::
     if as_json {
         let mut value = json!({
             "v": 1, "outcome": body.outcome, "stores": body.stores, "steps": body.steps,
-            "lock": body.lock, "remarks": body.remarks, "receipt": receipt.compact,
+            "lock": body.lock, "remarks": body.remarks, "not_covered": body.not_covered,
+            "receipt": receipt.compact,
         });
         if let (Value::Object(members), Value::Object(more)) = (&mut value, extra) {
             members.extend(more);
@@ -117,6 +118,9 @@ pub(crate) fn closed(receipt: &Receipt, extra: Value, as_json: bool) -> anyhow::
         LockReport::NotProved { .. } => "\nThe screen is NOT proved locked.",
         LockReport::NotAsked => "\nNo session was named, so no screen was locked.",
     });
+    for place in &body.not_covered {
+        text.push_str(&format!("\nNot covered: {}", place.what));
+    }
     for remark in &body.remarks {
         text.push_str(&format!("\nNote: {remark}"));
     }

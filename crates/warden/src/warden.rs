@@ -545,7 +545,7 @@ impl Warden {
         Running::forget_old(&mut running);
     }
 
-    fn turn_of(&self, uid: u32) -> Arc<Mutex<()>> {
+    pub(crate) fn turn_of(&self, uid: u32) -> Arc<Mutex<()>> {
         let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(accounts.entry(uid).or_default())
     }

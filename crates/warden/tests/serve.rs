@@ -4,6 +4,7 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "any other answer ends the test")]
 #![expect(clippy::unwrap_used, reason = "what several tests share may fail as loudly as they do")]
 
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -385,7 +386,7 @@ fn a_killed_warden_takes_the_order_up_again_and_says_so() {
 }
 
 /// Every step that a containment goes through where no keychain holds anything, in order.
-const STEPS: [&str; 12] = [
+const STEPS: [&str; 14] = [
     "lock",
     "keep-list",
     "freeze",
@@ -395,6 +396,8 @@ const STEPS: [&str; 12] = [
     "await-end",
     "edit",
     "unlink",
+    "trim",
+    "residue",
     "survey-again",
     "survey-last",
     "count-keychain",
@@ -434,6 +437,21 @@ fn killed_at_any_step_it_ends_in_the_same_state_with_one_receipt_that_says_so() 
         assert!(matches!(&listed, WardenAnswer::Receipts { receipts } if receipts.len() == 1));
         let left = std::fs::read_dir(rig.dir.path().join("state/quarantine"));
         assert_eq!(left.map(Iterator::count).unwrap_or_default(), 0, "{step}");
+    }
+}
+
+/// What a crash left is gone when the next warden stands, also after an upgrade.
+#[test]
+fn a_warden_that_starts_empties_what_was_left_in_quarantine() {
+    let mut rig = Rig::start();
+    let left = rig.home().join(".exeunt-quarantine-old");
+    std::fs::DirBuilder::new().mode(0o700).create(&left).unwrap();
+    std::fs::write(left.join("1-2"), "token").unwrap();
+    rig.restart();
+    let until = Instant::now() + Duration::from_secs(20);
+    while left.exists() {
+        assert!(Instant::now() < until, "it is still there");
+        std::thread::yield_now();
     }
 }
 

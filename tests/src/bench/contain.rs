@@ -6,7 +6,7 @@ use std::io::Read as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::Value;
@@ -81,7 +81,9 @@ fn measure(ground: &Ground, owner: &Person, size: &Size, into: &mut Measured) ->
         let (scene, _) = home("rm")?;
         let mut remove = scene.person.command("rm");
         remove.args(["-rf", ".config", ".mozilla", ".cache"]);
-        let rm = timed(&mut remove)?.milliseconds;
+        let removed = timed(&mut remove)?;
+        ensure!(removed.status.success(), "rm ended with {}", removed.status);
+        let rm = removed.milliseconds;
         discard(scene)?;
         let (scene, _) = home("bleachbit")?;
         let begun = Instant::now();
@@ -128,6 +130,7 @@ impl Times {
 fn ours(scene: &Scene<'_>) -> Result<[f64; 3]> {
     let mut once = Command::new(traps::warden_program()?);
     let done = timed(once.args(["once", "--json", "--home"]).arg(&scene.person.home))?;
+    ensure!(done.status.success(), "the warden ended with {}", done.status);
     let said: Value = serde_json::from_slice(&done.said)?;
     ensure!(said["outcome"] == "verified", "not verified: {said}");
     let steps = said["steps"].as_array().context("no steps")?;
@@ -139,15 +142,15 @@ fn ours(scene: &Scene<'_>) -> Result<[f64; 3]> {
 }
 
 /// What a program took.
-struct Done {
-    milliseconds: f64,
-    megabytes: f64,
-    said: Vec<u8>,
+pub(crate) struct Done {
+    pub(crate) milliseconds: f64,
+    pub(crate) megabytes: f64,
+    pub(crate) status: std::process::ExitStatus,
+    pub(crate) said: Vec<u8>,
 }
 
 /// Executes a program; its memory is looked at while it runs.
-fn timed(command: &mut Command) -> Result<Done> {
-    let program = command.get_program().to_owned();
+pub(crate) fn timed(command: &mut Command) -> Result<Done> {
     let begun = Instant::now();
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
     let mut out = child.stdout.take().context("standard output was piped")?;
@@ -171,10 +174,7 @@ fn timed(command: &mut Command) -> Result<Done> {
     let milliseconds = begun.elapsed().as_secs_f64() * 1e3;
     let status = child.wait()?;
     let said = reader.join().ok().context("a reader panicked")??;
-    if !status.success() {
-        bail!("{} ended with {status}", program.display());
-    }
-    Ok(Done { milliseconds, megabytes: most, said })
+    Ok(Done { milliseconds, megabytes: most, status, said })
 }
 
 /// The most memory that a process has held so far, in megabytes of a million bytes.

@@ -33,7 +33,7 @@ pub(super) fn run(quick: bool) -> Result<Measured> {
     measured.figure("bleachbit_false_successes", count(trapped().filter(|it| it.rc == 0)));
     measured.figure("bleachbit_lost", count(theirs().filter(|it| !it.lost.is_empty())));
     measured.at_least("traps", count(all.iter()), ENOUGH);
-    measured.aim("false_successes", wrong(|it| matches!(it, Wrong::FalseSuccess { .. })), 0.0);
+    measured.aim("false_successes", wrong(Wrong::is_false_success), 0.0);
     measured.aim("false_alarms", wrong(|it| matches!(it, Wrong::FalseAlarm { .. })), 0.0);
     measured.aim("lost", count(all.iter().filter(|it| !it.lost.is_empty())), 0.0);
     measured.traps = all;

@@ -51,6 +51,46 @@ pub(super) fn corrupt_rows(scene: &mut Scene<'_>) -> Result<()> {
     scene.write(format!("{CHROMIUM}/Default/Web Data"), bytes).map(drop)
 }
 
+/// A database that was cut off in the middle, with its rows before the cut.
+pub(super) fn truncated_rows(scene: &mut Scene<'_>) -> Result<()> {
+    plain(scene)?;
+    let canary = scene.secret("chromium", "Default", "account-tokens");
+    let mut bytes = profiles::web_data(&canary, "city")?;
+    bytes.truncate(bytes.len() - 1000);
+    scene.write(format!("{CHROMIUM}/Default/Web Data"), bytes).map(drop)
+}
+
+/// The file that an edit took out, which nobody unlinked any more: a power cut came between.
+pub(super) fn interrupted_edit(scene: &mut Scene<'_>) -> Result<()> {
+    plain(scene)?;
+    let canary = scene.secret("chromium", "Default", "account-settings");
+    let old = profiles::preferences_with_account(&canary);
+    scene.write(format!("{CHROMIUM}/Default/.exeunt-edit-0011223344556677"), old).map(drop)
+}
+
+/// What a browser's own account would sign in again from.
+pub(super) fn sync(scene: &mut Scene<'_>) -> Result<()> {
+    plain(scene)?;
+    let canary = scene.secret("chromium", "Default", "account-data");
+    let log = profiles::leveldb_log(b"sync", canary.as_bytes());
+    scene.write(format!("{CHROMIUM}/Default/Sync Data/LevelDB/000003.log"), log)?;
+    let canary = scene.secret("firefox", PROFILE, "account");
+    let account = format!("{{\"version\":1,\"accountData\":{{\"sessionToken\":\"{canary}\"}}}}");
+    scene.write(format!("{FIREFOX}/{PROFILE}/signedInUser.json"), account).map(drop)
+}
+
+/// Browsing history is no session store, and goes at purge alone.
+pub(super) fn visited(scene: &mut Scene<'_>) -> Result<()> {
+    scene.arguments = vec!["--tier".into(), "purge".into()];
+    scene.write(format!("{CHROMIUM}/Local State"), profiles::local_state(&["Default"]))?;
+    let dir = format!("{CHROMIUM}/Default");
+    scene.keep(&format!("{dir}/Preferences"), profiles::preferences(), "kept-preference")?;
+    scene.keep(&format!("{dir}/Bookmarks"), profiles::bookmarks(), "kept-bookmark")?;
+    let canary = scene.secret("chromium", "Default", "history");
+    let url = format!("https://corp.example/callback?access_token={canary}");
+    scene.write(format!("{dir}/History"), profiles::history(&url)?).map(drop)
+}
+
 pub(super) fn account_keys(scene: &mut Scene<'_>) -> Result<()> {
     plain(scene)?;
     let canary = scene.secret("chromium", "Default", "account-settings");

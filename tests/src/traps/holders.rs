@@ -182,6 +182,16 @@ pub(super) fn nameless(scene: &mut Scene<'_>) -> Result<()> {
     scene.start(&mut command).map(drop)
 }
 
+/// What a file server makes of a file that is unlinked while somebody has it open.
+pub(super) fn silly_name(scene: &mut Scene<'_>) -> Result<()> {
+    plain(scene)?;
+    let canary = scene.secret("chromium", "Default", "local-storage");
+    let dir = format!("{CHROMIUM}/Default/Local Storage/leveldb");
+    let silly = scene.write(format!("{dir}/.nfs000000000a1b2c3d00000001"), canary)?;
+    let mut command = python(scene, Path::new(PYTHON), HOLD);
+    scene.start(command.arg(silly)).map(drop)
+}
+
 pub(super) fn respawning(scene: &mut Scene<'_>) -> Result<()> {
     returning(scene, RESPAWN)
 }

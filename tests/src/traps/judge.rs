@@ -46,12 +46,26 @@ pub enum Wrong {
         /// The verdict and its reason.
         said: String,
     },
+    /// What had to be said beside the rows is nowhere in the receipt.
+    Unsaid {
+        /// The words that are missing.
+        what: String,
+    },
+}
+
+impl Wrong {
+    /// Whether a reader would believe that less is left than is.
+    #[must_use]
+    pub fn is_false_success(&self) -> bool {
+        matches!(self, Self::FalseSuccess { .. } | Self::Unsaid { .. })
+    }
 }
 
 impl fmt::Display for Wrong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::FalseSuccess { of, place } => write!(f, "FALSE SUCCESS {of}: read at {place}"),
+            Self::Unsaid { what } => write!(f, "UNSAID {what:?}"),
             Self::FalseAlarm { of, said } => write!(f, "FALSE ALARM {of}: {said}"),
         }
     }

@@ -44,17 +44,48 @@ pub(super) fn hard_link_of_another_below(scene: &mut Scene<'_>) -> Result<()> {
 
 pub(super) fn immutable(scene: &mut Scene<'_>) -> Result<()> {
     plain(scene)?;
+    scene.must_say("flag was taken from");
     scene.flag(&cookies(scene), 'i')
 }
 
 pub(super) fn immutable_below(scene: &mut Scene<'_>) -> Result<()> {
     plain(scene)?;
+    scene.must_say("flag was taken from");
     let log = scene.at(format!("{CHROMIUM}/Default/Local Storage/leveldb/000003.log"));
     scene.flag(&log, 'i')
 }
 
 pub(super) fn append_only(scene: &mut Scene<'_>) -> Result<()> {
     plain(scene)?;
+    scene.must_say("flag was taken from");
+    scene.flag(&cookies(scene), 'a')
+}
+
+/// Nothing in the profile may be moved; the profile itself stays, with its flag.
+pub(super) fn immutable_profile(scene: &mut Scene<'_>) -> Result<()> {
+    plain(scene)?;
+    scene.must_say("flag was taken from");
+    scene.flag(&scene.at(format!("{CHROMIUM}/Default")), 'i')
+}
+
+pub(super) fn immutable_edit(scene: &mut Scene<'_>) -> Result<()> {
+    plain(scene)?;
+    scene.must_say("flag was taken from");
+    let canary = scene.secret("chromium", "Default", "account-tokens");
+    let place = format!("{CHROMIUM}/Default/Web Data");
+    scene.keep(&place, profiles::web_data(&canary, "kept-city")?, "kept-city")?;
+    scene.flag(&scene.at(place), 'i')
+}
+
+pub(super) fn immutable_in_user_mode(scene: &mut Scene<'_>) -> Result<()> {
+    plain(scene)?;
+    scene.user_mode = true;
+    scene.flag(&cookies(scene), 'i')
+}
+
+pub(super) fn append_only_in_user_mode(scene: &mut Scene<'_>) -> Result<()> {
+    plain(scene)?;
+    scene.user_mode = true;
     scene.flag(&cookies(scene), 'a')
 }
 
@@ -136,6 +167,11 @@ pub(super) fn socket(scene: &mut Scene<'_>) -> Result<()> {
     special(scene, FileType::Socket)
 }
 
+/// What `/dev/null` is, in a store's place.
+pub(super) fn device(scene: &mut Scene<'_>) -> Result<()> {
+    special(scene, FileType::CharacterDevice)
+}
+
 fn special(scene: &mut Scene<'_>, kind: FileType) -> Result<()> {
     scene.firefox(FIREFOX, PROFILE)?;
     scene.write(format!("{CHROMIUM}/Local State"), profiles::local_state(&["Default"]))?;
@@ -143,7 +179,7 @@ fn special(scene: &mut Scene<'_>, kind: FileType) -> Result<()> {
     scene.keep(&format!("{dir}/Preferences"), profiles::preferences(), "kept-preference")?;
     for store in ["Cookies", "Web Data", "Login Data For Account"] {
         let path = scene.at(format!("{dir}/{store}"));
-        mknodat(CWD, &path, kind, Mode::RUSR | Mode::WUSR, 0)?;
+        mknodat(CWD, &path, kind, Mode::RUSR | Mode::WUSR, rustix::fs::makedev(1, 3))?;
         scene.own(&path, 0o600)?;
     }
     Ok(())

@@ -197,3 +197,30 @@ pub(super) fn replace(path: &Path, put: impl FnOnce(&Path) -> Result<()>) -> Res
     std::fs::remove_file(path)?;
     put(path)
 }
+
+/// Profiles whose names are everything that a name may be.
+pub(super) fn hostile_names(scene: &mut Scene<'_>) -> Result<()> {
+    plain(scene)?;
+    let names = [
+        "Profile\n1",
+        "-rf",
+        "; touch owned; #",
+        "$(touch owned)",
+        "..\u{202e}exe",
+        " ",
+        "*",
+        "...",
+        "%s%n",
+        "\u{1b}[2J",
+    ];
+    for name in names {
+        let dir = format!("{CHROMIUM}/{name}");
+        let canary = scene.secret("chromium", "", "cookies");
+        scene.write(format!("{dir}/Cookies"), profiles::chromium_cookies(&canary)?)?;
+        scene.keep(&format!("{dir}/Bookmarks"), profiles::bookmarks(), "kept-bookmark")?;
+    }
+    for number in 0..300 {
+        scene.make_dir(format!("{CHROMIUM}/{}{number}", "x".repeat(240)))?;
+    }
+    Ok(())
+}

@@ -37,6 +37,29 @@ const INSERT_FIREFOX_COOKIE: &str = "INSERT INTO moz_cookies
     (name, value, host, path, expiry, lastAccessed, creationTime, isSecure, isHttpOnly)
     VALUES ('sid', ?1, 'corp.example', '/', 1999999999000, 1, 1, 1, 1)";
 
+/// Counts to its argument.
+const COUNT: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)";
+
+/// Adds so many rows to a database: `Cookies` of Chromium, `Web Data`, or an editor's state.
+///
+/// # Errors
+/// SQLite's.
+pub fn fill(path: &std::path::Path, rows: u64) -> Result<()> {
+    let db = Connection::open(path)?;
+    db.execute_batch("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-200000")?;
+    let has = |table: &str| db.table_exists(None, table);
+    let into = if has("cookies")? {
+        "INSERT INTO cookies SELECT i, 'h' || i || '.example', '', 'sid', '', x'763130aabbccdd', '/',
+         1, 1, 1, 1, 1, 1, 1, 0, 2, 443, 1, 0, 0 FROM n"
+    } else if has("autofill")? {
+        "INSERT INTO autofill(name, value) SELECT 'field' || i, 'value' || i FROM n"
+    } else {
+        "INSERT INTO ItemTable(key, value) SELECT 'panel.' || i, 'state of a panel ' || i FROM n"
+    };
+    db.execute(&format!("{COUNT} {into}"), [rows.cast_signed()])?;
+    Ok(())
+}
+
 /// Chromium's `Cookies`.
 ///
 /// # Errors
@@ -72,6 +95,24 @@ pub fn web_data(secret: &str, kept: &str) -> Result<Vec<u8>> {
         db.execute(
             "INSERT INTO token_service VALUES('AccountId-104', CAST(?1 AS BLOB), x'')",
             [secret],
+        )
+    })
+}
+
+/// Chromium's `History` with one visited address.
+///
+/// # Errors
+/// SQLite's.
+pub fn history(url: &str) -> Result<Vec<u8>> {
+    let tables = "
+        CREATE TABLE urls(id INTEGER PRIMARY KEY AUTOINCREMENT, url LONGVARCHAR, title LONGVARCHAR,
+          visit_count INTEGER DEFAULT 0 NOT NULL, typed_count INTEGER DEFAULT 0 NOT NULL,
+          last_visit_time INTEGER NOT NULL, hidden INTEGER DEFAULT 0 NOT NULL);
+        CREATE INDEX urls_url_index ON urls(url);";
+    database(tables, |db| {
+        db.execute(
+            "INSERT INTO urls(url, title, visit_count, last_visit_time) VALUES(?1,'',1,1)",
+            [url],
         )
     })
 }

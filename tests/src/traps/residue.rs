@@ -82,6 +82,17 @@ pub fn in_tree(root: &Path, secrets: &[&str]) -> Result<Vec<Found>> {
     Ok(found)
 }
 
+/// Every secret in any form in one file, such as a raw disk.
+///
+/// # Errors
+/// It could not be read.
+pub fn in_file(path: &Path, secrets: &[&str]) -> Result<Vec<Found>> {
+    let bytes = std::fs::read(path).with_context(|| shown(path))?;
+    let mut found = Vec::new();
+    Needles::new(secrets).note(&bytes, path, &mut found);
+    Ok(found)
+}
+
 /// Every secret in a file that a process of `uid` with the rig's mark still holds open, also when
 /// the file has no name any more.
 ///

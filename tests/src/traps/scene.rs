@@ -52,6 +52,12 @@ pub struct Scene<'g> {
     pub quick: bool,
     /// More arguments for the warden.
     pub arguments: Vec<String>,
+    /// The warden runs as the person, and not as root.
+    pub user_mode: bool,
+    pub(super) sayings: Vec<&'static str>,
+    elsewhere: Vec<PathBuf>,
+    hidden: Option<&'static str>,
+    disk: Option<PathBuf>,
     pub(super) secrets: Vec<Secret>,
     ground: &'g Ground,
     keepsakes: Vec<Keepsake>,
@@ -76,6 +82,11 @@ impl<'g> Scene<'g> {
             person,
             quick,
             arguments: Vec::new(),
+            user_mode: false,
+            sayings: Vec::new(),
+            elsewhere: Vec::new(),
+            hidden: None,
+            disk: None,
             secrets: Vec::new(),
             ground,
             keepsakes: Vec::new(),
@@ -214,6 +225,74 @@ impl<'g> Scene<'g> {
         self.keep(&format!("{dir}/places.sqlite"), profiles::places()?, "kept-bookmark")
     }
 
+    /// The receipt must have these words, beside its rows.
+    pub fn must_say(&mut self, words: &'static str) {
+        self.sayings.push(words);
+    }
+
+    /// Secrets lie in `path` too, where no close reaches: the receipt must have these words for it.
+    pub fn kept_elsewhere(&mut self, path: PathBuf, words: &'static str) {
+        self.elsewhere.push(path);
+        self.must_say(words);
+    }
+
+    /// A file system of `mkfs` in a file, mounted on `path` with these options. Returns the file.
+    ///
+    /// # Errors
+    /// It could not be made or mounted.
+    pub fn mount_image(
+        &mut self,
+        mkfs: &[&str],
+        megabytes: u64,
+        options: &str,
+        path: &Path,
+    ) -> Result<PathBuf> {
+        let (program, arguments) = mkfs.split_first().context("no program")?;
+        let home = self.person.home.file_name().unwrap_or_default().to_string_lossy();
+        let image = self.ground.path().join(format!("{home}.image"));
+        std::fs::File::create(&image)?.set_len(megabytes << 20)?;
+        process::output(Command::new(program).args(arguments).arg(&image))?;
+        let mut mount = Command::new("mount");
+        process::output(mount.args(["-o", &format!("loop,{options}")]).arg(&image).arg(path))?;
+        self.has_mounts = true;
+        Ok(image)
+    }
+
+    /// Mounts an overlay of `lower` on `path`.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn mount_overlay(&mut self, lower: &Path, path: &Path) -> Result<()> {
+        // The upper layer must not be on an overlay itself.
+        let memory = self.ground.dir("overlay", 0o755)?;
+        mount("tmpfs", &memory, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, None)?;
+        self.has_mounts = true;
+        let (upper, work) = (memory.join("upper"), memory.join("work"));
+        std::fs::create_dir(&upper)?;
+        std::fs::create_dir(&work)?;
+        self.own(&upper, 0o700)?;
+        let options = [("lowerdir=", lower), ("upperdir=", &upper), ("workdir=", &work)];
+        let options = options.map(|(key, dir)| format!("{key}{}", dir.display())).join(",");
+        let options = std::ffi::CString::new(options)?;
+        Ok(mount("overlay", path, "overlay", MountFlags::empty(), options.as_c_str())?)
+    }
+
+    /// What lies outside the home is searched no more: it is the home itself by another way, or is
+    /// to keep what it has.
+    pub fn forget_outside(&mut self) {
+        self.outside.clear();
+    }
+
+    /// A directory in the home that is not searched.
+    pub fn look_not_into(&mut self, name: &'static str) {
+        self.hidden = Some(name);
+    }
+
+    /// The raw disk in this file must hold no secret in the end.
+    pub fn must_not_be_on(&mut self, image: PathBuf) {
+        self.disk = Some(image);
+    }
+
     /// Starts a program of the person's and waits for the line by which it says that it is ready.
     ///
     /// # Errors
@@ -278,6 +357,12 @@ impl<'g> Scene<'g> {
         }
         let canaries: Vec<&str> = self.secrets.iter().map(|it| it.canary.as_str()).collect();
         let mut found = residue::in_tree(&self.person.home, &canaries)?;
+        if let Some(hidden) = self.hidden.map(|name| self.at(name).display().to_string()) {
+            found.retain(|found| !found.place.starts_with(&hidden));
+        }
+        if let Some(disk) = &self.disk {
+            found.extend(residue::in_file(disk, &canaries)?);
+        }
         for place in &self.outside {
             found.extend(residue::in_tree(place, &canaries)?);
         }
@@ -311,6 +396,11 @@ impl<'g> Scene<'g> {
         }
         let lost = self.lost();
         ensure!(!self.secrets.is_empty() && lost.is_empty(), "not prepared: {lost:?}");
+        let canaries: Vec<&str> = self.secrets.iter().map(|it| it.canary.as_str()).collect();
+        for place in &self.elsewhere {
+            let found = residue::in_tree(place, &canaries)?;
+            ensure!(!found.is_empty(), "nothing is kept in {}", place.display());
+        }
         Ok(())
     }
 

@@ -21,6 +21,21 @@ pub(super) struct Said {
     pub(super) outcome: String,
     /// Its rows.
     pub(super) stores: Vec<Row>,
+    remarks: Vec<String>,
+    not_covered: Vec<NotCovered>,
+}
+
+#[derive(Debug, Deserialize)]
+struct NotCovered {
+    what: String,
+}
+
+impl Said {
+    /// Whether some sentence beside the rows has these words.
+    pub(super) fn mentions(&self, words: &str) -> bool {
+        let places = self.not_covered.iter().map(|place| &place.what);
+        self.remarks.iter().chain(places).any(|said| said.contains(words))
+    }
 }
 
 /// The warden that was built with this very program.
@@ -38,8 +53,19 @@ pub fn program() -> Result<PathBuf> {
 
 /// Closes the home of `scene` at tier sign-out.
 pub(super) fn close(warden: &Path, scene: &Scene<'_>) -> Result<Said> {
-    let mut once = Command::new("timeout");
-    once.args(["--signal=KILL", LIMIT]).arg(warden);
+    let mut once = if scene.user_mode {
+        // The person may not pass through where it was built; and the home must not be their own.
+        let copy = scene.at("exeunt-warden");
+        std::fs::copy(warden, &copy)?;
+        scene.own(&copy, 0o755)?;
+        let mut once = scene.person.command("timeout");
+        once.env("HOME", "/").args(["--signal=KILL", LIMIT]).arg(copy);
+        once
+    } else {
+        let mut once = Command::new("timeout");
+        once.args(["--signal=KILL", LIMIT]).arg(warden);
+        once
+    };
     once.args(["once", "--json", "--home"]).arg(&scene.person.home).args(&scene.arguments);
     let ended = once.output().context("starting the warden")?;
     let heard = String::from_utf8_lossy(&ended.stderr).into_owned();

@@ -97,6 +97,11 @@ pub(super) fn identity(stat: &Statx) -> Identity {
     Identity { dev: rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor), ino: stat.stx_ino }
 }
 
+/// Whether the immutable or append-only flag is set.
+pub(super) fn is_stuck(stat: &Statx) -> bool {
+    stat.stx_attributes.intersects(StatxAttributes::IMMUTABLE | StatxAttributes::APPEND)
+}
+
 /// A `statx` as the engine's entry; `mount` is the mount id of the directory that holds it.
 pub(super) fn entry(name: Name, stat: &Statx, mount: u64) -> Entry {
     let kind = match FileType::from_raw_mode(u32::from(stat.stx_mode)) {
@@ -109,7 +114,6 @@ pub(super) fn entry(name: Name, stat: &Statx, mount: u64) -> Entry {
         | FileType::BlockDevice
         | FileType::Unknown => FileKind::Special,
     };
-    let flags = stat.stx_attributes;
     Entry {
         name,
         identity: identity(stat),
@@ -117,8 +121,9 @@ pub(super) fn entry(name: Name, stat: &Statx, mount: u64) -> Entry {
         size: stat.stx_size,
         links: u64::from(stat.stx_nlink),
         owner: stat.stx_uid,
-        immutable: flags.intersects(StatxAttributes::IMMUTABLE | StatxAttributes::APPEND),
-        mount_point: flags.contains(StatxAttributes::MOUNT_ROOT) || stat.stx_mnt_id != mount,
+        immutable: is_stuck(stat),
+        mount_point: stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)
+            || stat.stx_mnt_id != mount,
     }
 }
 

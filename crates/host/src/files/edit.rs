@@ -22,7 +22,6 @@ use rustix::io::write;
 use super::linux::read_file;
 use super::quarantine::{check_unchanged, make_private_dir, move_entry, sync};
 use super::{beneath, erase};
-use crate::users::Account;
 
 /// Largest text file that is edited, in bytes.
 const TEXT_LIMIT: usize = 64 << 20;
@@ -30,6 +29,8 @@ const TEXT_LIMIT: usize = 64 << 20;
 const DATABASE_LIMIT: usize = 512 << 20;
 /// What a file that is not yet in place, or no longer, is called.
 const PREFIX: &str = ".exeunt-edit-";
+/// What the name of scratch space begins with, before the number of the process that made it.
+const SCRATCH: &str = "exeunt-scratch-";
 /// The files that belong to a SQLite database, by what follows its name.
 const SIDECARS: [&str; 3] = ["-wal", "-shm", "-journal"];
 
@@ -50,6 +51,9 @@ pub enum CutError {
     /// A database needs files beside it, which a text does not have.
     #[error("a database is not edited as text")]
     NotText,
+    /// A text has no rows.
+    #[error("a text is not edited as a database")]
+    NotDatabase,
     /// Scratch space failed.
     #[error("scratch space: {0}")]
     Scratch(#[from] io::Error),
@@ -92,14 +96,48 @@ pub fn cut_text(text: &[u8], edit: &Edit) -> Result<Cut, CutError> {
     }
 }
 
-/// How much `edit` would cut out of the file.
-pub(super) fn count(
-    dir: impl AsFd,
-    entry: &Entry,
+/// Cuts the rows that `edit` names out of a copy of a database, with its write-ahead log or
+/// rollback journal applied first.
+///
+/// # Errors
+/// [`CutError`]; also for a rule that means a text.
+pub fn cut_database(
+    main: &[u8],
+    log: Option<&[u8]>,
+    journal: Option<&[u8]>,
     edit: &Edit,
-    _owner: &Account,
-) -> Result<u64, FilesError> {
-    Ok(cut(&dir, entry, edit)?.matches)
+) -> Result<Cut, CutError> {
+    sqlite::cut(sqlite::Group { main, log, journal }, &rows(edit)?)
+}
+
+fn rows(edit: &Edit) -> Result<sqlite::Rows<'_>, CutError> {
+    match edit {
+        Edit::Sqlite { table, key_column, key_like } => {
+            Ok(sqlite::Rows { table, key_column: key_column.as_deref(), key_like })
+        }
+        Edit::Json { .. }
+        | Edit::Toml { .. }
+        | Edit::Ini { .. }
+        | Edit::Lines { .. }
+        | Edit::Xml { .. }
+        | Edit::Yaml { .. } => Err(CutError::NotDatabase),
+    }
+}
+
+/// How much `edit` would cut out of the file, and out of what an interrupted edit left beside it:
+/// the old file, with everything that it held.
+pub(super) fn count(dir: impl AsFd, entry: &Entry, edit: &Edit) -> Result<u64, FilesError> {
+    let left = u64::try_from(leftovers(&dir)?.len()).unwrap_or(u64::MAX);
+    let matches = match edit {
+        Edit::Sqlite { .. } => sqlite::count(Database::read(&dir, entry)?.group(), &rows(edit)?)?,
+        Edit::Json { .. }
+        | Edit::Toml { .. }
+        | Edit::Ini { .. }
+        | Edit::Lines { .. }
+        | Edit::Xml { .. }
+        | Edit::Yaml { .. } => cut(&dir, entry, edit)?.matches,
+    };
+    Ok(matches.saturating_add(left))
 }
 
 /// Cuts what `edit` names out of the file. Runs with the owner's rights.
@@ -107,13 +145,13 @@ pub(super) fn apply(
     dir: impl AsFd,
     entry: &Entry,
     edit: &Edit,
-    owner: &Account,
+    means: erase::Means<'_>,
 ) -> Result<u64, FilesError> {
-    sweep(&dir, owner)?;
+    let swept = sweep(&dir, means)?;
     check_unchanged(&dir, entry)?;
     let cut = cut(&dir, entry, edit)?;
     if cut.matches == 0 {
-        return Ok(0);
+        return Ok(swept);
     }
     let fresh = Name::new(format!("{PREFIX}{}", token()?).as_bytes());
     let fresh = fresh.ok_or(FilesError::OutOfBounds)?;
@@ -129,31 +167,59 @@ pub(super) fn apply(
     };
     replace(&dir, entry, &fresh, aside)?;
     sync(&dir);
-    sweep(&dir, owner)?;
-    Ok(cut.matches)
+    sweep(&dir, means)?;
+    Ok(cut.matches.saturating_add(swept))
 }
 
 fn cut(dir: impl AsFd, entry: &Entry, edit: &Edit) -> Result<Cut, FilesError> {
-    let Edit::Sqlite { table, key_column, key_like } = edit else {
-        return Ok(cut_text(&read_whole(&dir, &entry.name, TEXT_LIMIT)?, edit)?);
-    };
-    let rows = sqlite::Rows { table, key_column: key_column.as_deref(), key_like };
-    let main = read_whole(&dir, &entry.name, DATABASE_LIMIT)?;
-    let beside = |suffix| match read_whole(&dir, &sidecar(&entry.name, suffix)?, DATABASE_LIMIT) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(FilesError::NotFound) => Ok(None),
-        Err(error) => Err(error),
-    };
-    let (log, journal) = (beside("-wal")?, beside("-journal")?);
-    Ok(sqlite::cut(&main, log.as_deref(), journal.as_deref(), &rows)?)
+    match edit {
+        Edit::Sqlite { .. } => {
+            let found = Database::read(&dir, entry)?;
+            Ok(sqlite::cut(found.group(), &rows(edit)?)?)
+        }
+        Edit::Json { .. }
+        | Edit::Toml { .. }
+        | Edit::Ini { .. }
+        | Edit::Lines { .. }
+        | Edit::Xml { .. }
+        | Edit::Yaml { .. } => Ok(cut_text(&read_whole(&dir, &entry.name, TEXT_LIMIT)?, edit)?),
+    }
+}
+
+/// A database with its sidecars, in memory.
+struct Database {
+    main: Vec<u8>,
+    log: Option<Vec<u8>>,
+    journal: Option<Vec<u8>>,
+}
+
+impl Database {
+    fn read(dir: impl AsFd, entry: &Entry) -> Result<Self, FilesError> {
+        let main = read_whole(&dir, &entry.name, DATABASE_LIMIT)?;
+        let beside = |suffix| match read_whole(&dir, &sidecar(&entry.name, suffix)?, DATABASE_LIMIT)
+        {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(FilesError::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        };
+        Ok(Self { main, log: beside("-wal")?, journal: beside("-journal")? })
+    }
+
+    fn group(&self) -> sqlite::Group<'_> {
+        let (log, journal) = (self.log.as_deref(), self.journal.as_deref());
+        sqlite::Group { main: &self.main, log, journal }
+    }
 }
 
 fn read_whole(dir: impl AsFd, name: &Name, limit: usize) -> Result<Vec<u8>, FilesError> {
-    let bytes = read_file(dir, name, limit + 1)?;
-    if bytes.len() > limit {
-        return Err(beneath::os("read", rustix::io::Errno::FBIG));
+    let too_large = || beneath::os("read", rustix::io::Errno::FBIG);
+    // Not a byte is read of what is too large.
+    let size = beneath::look(&dir, name)?.ok_or(FilesError::NotFound)?.size;
+    if usize::try_from(size).map_or(true, |size| size > limit) {
+        return Err(too_large());
     }
-    Ok(bytes)
+    let bytes = read_file(dir, name, limit + 1)?;
+    if bytes.len() > limit { Err(too_large()) } else { Ok(bytes) }
 }
 
 /// Writes a new file with the mode of the old one.
@@ -207,18 +273,24 @@ fn exchange(dir: impl AsFd, entry: &Entry, fresh: &Name) -> Result<(), FilesErro
 }
 
 /// Unlinks the files that an edit leaves beside the one it edited, also those of one that crashed.
-fn sweep(dir: impl AsFd, owner: &Account) -> Result<(), FilesError> {
-    for (name, _) in beneath::names(&dir)? {
-        if !name.as_bytes().starts_with(PREFIX.as_bytes()) {
-            continue;
-        }
-        if let Some(left) = beneath::look(&dir, &name)?
-            && left.kind == FileKind::File
-        {
-            erase::entry(&dir, &left, owner)?;
+/// Returns how many there were.
+fn sweep(dir: impl AsFd, means: erase::Means<'_>) -> Result<u64, FilesError> {
+    let mut swept = 0;
+    for left in leftovers(&dir)? {
+        swept += erase::entry(&dir, &left, means)?;
+    }
+    Ok(swept)
+}
+
+fn leftovers(dir: impl AsFd) -> Result<Vec<Entry>, FilesError> {
+    let mut left = Vec::new();
+    for (name, is_dir) in beneath::names(&dir)? {
+        if !is_dir && name.as_bytes().starts_with(PREFIX.as_bytes()) {
+            let found = beneath::look(&dir, &name)?;
+            left.extend(found.filter(|entry| entry.kind == FileKind::File));
         }
     }
-    Ok(())
+    Ok(left)
 }
 
 fn sidecar(name: &Name, suffix: &str) -> Result<Name, FilesError> {
@@ -231,6 +303,35 @@ fn token() -> Result<String, FilesError> {
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
         .map_err(|errno| beneath::os("getrandom", errno))?;
     Ok(format!("{:016x}", u64::from_ne_bytes(bytes)))
+}
+
+/// Unlinks what a process that is no more left in scratch space of the account's.
+pub(super) fn sweep_scratch(means: erase::Means<'_>) -> Result<u64, FilesError> {
+    let mut swept = Ok(0);
+    for place in [Path::new("/dev/shm"), &std::env::temp_dir()] {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let Ok(parent) = rustix::fs::open(place, flags, Mode::empty()) else { continue };
+        for (name, is_dir) in beneath::names(&parent)? {
+            if !is_dir || !is_abandoned(&name) {
+                continue;
+            }
+            let Some(left) = beneath::look(&parent, &name)? else { continue };
+            if left.owner == means.owner.uid {
+                let gone = erase::entry(&parent, &left, means);
+                swept = swept.and_then(|all: u64| gone.map(|gone| all + gone));
+            }
+        }
+    }
+    swept
+}
+
+/// Whether it is scratch space, and the process that made it is gone.
+fn is_abandoned(name: &Name) -> bool {
+    let made_by = |name: &[u8]| -> Option<u32> {
+        let rest = name.strip_prefix(SCRATCH.as_bytes())?;
+        std::str::from_utf8(rest.split(|byte| *byte == b'-').next()?).ok()?.parse().ok()
+    };
+    made_by(name.as_bytes()).is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists())
 }
 
 /// A private directory for a database's copy.
@@ -251,7 +352,8 @@ impl Scratch {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let parent = rustix::fs::open(place, flags, Mode::empty())
             .map_err(|errno| beneath::os("open", errno))?;
-        let (name, dir) = make_private_dir(&parent, &format!("exeunt-{}", token()?))?;
+        let (name, dir) =
+            make_private_dir(&parent, &format!("{SCRATCH}{}-{}", std::process::id(), token()?))?;
         Ok(Self { path: place.join(name.to_shown()), parent, name, dir })
     }
 }

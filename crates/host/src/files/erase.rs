@@ -6,21 +6,36 @@ use std::collections::{BTreeSet, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 
 use exeunt_engine::ports::{Entry, FileKind, FilesError, Identity, Name};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, chmodat, ftruncate, unlinkat};
-use rustix::io::Errno;
+use rustix::fs::{
+    AtFlags, CWD, Mode, OFlags, RenameFlags, Statx, chmodat, fdatasync, ftruncate, unlinkat,
+};
+use rustix::io::{Errno, pwrite};
 use rustix::process::geteuid;
 
-use super::beneath;
 use super::quarantine::move_entry;
+use super::{beneath, flags};
 use crate::users::{Account, as_account};
 
 /// How often a directory that others keep filling is listed again.
 const SWEEPS: u32 = 8;
 
+/// Most that is written over in one file, in bytes.
+const OVERWRITTEN: u64 = 64 << 20;
+
+/// Whose files are erased, and what had to be done for it.
+#[derive(Clone, Copy)]
+pub(super) struct Means<'a> {
+    /// The account that owns the home.
+    pub(super) owner: &'a Account,
+    /// What an immutable or append-only flag was taken from.
+    pub(super) freed: &'a flags::Freed,
+}
+
 /// Unlinks `entry` of `dir` with everything beneath it. Returns how many files went.
-pub(super) fn entry(dir: impl AsFd, entry: &Entry, owner: &Account) -> Result<u64, FilesError> {
-    let mut work = Work::of(owner);
+pub(super) fn entry(dir: impl AsFd, entry: &Entry, means: Means<'_>) -> Result<u64, FilesError> {
+    let mut work = Work::with(means);
     if entry.kind == FileKind::Dir {
+        work.free(&dir, entry);
         match open_same(&dir, entry) {
             Ok(tree) => {
                 work.clear(&tree, &BTreeSet::new());
@@ -37,10 +52,10 @@ pub(super) fn entry(dir: impl AsFd, entry: &Entry, owner: &Account) -> Result<u6
 /// Unlinks everything in `dir` but what is `spared`. Returns how many files went.
 pub(super) fn contents(
     dir: &OwnedFd,
-    owner: &Account,
+    means: Means<'_>,
     spared: &BTreeSet<Name>,
 ) -> Result<u64, FilesError> {
-    let mut work = Work::of(owner);
+    let mut work = Work::with(means);
     work.clear(dir, spared);
     work.done()
 }
@@ -60,7 +75,7 @@ pub(super) fn permit_move(dir: impl AsFd, entry: &Entry) -> Result<(), FilesErro
 }
 
 struct Work<'a> {
-    owner: &'a Account,
+    means: Means<'a>,
     went: u64,
     first_error: Option<FilesError>,
     fresh: u64,
@@ -69,8 +84,8 @@ struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    fn of(owner: &'a Account) -> Self {
-        Self { owner, went: 0, first_error: None, fresh: 0, outlived: Vec::new() }
+    fn with(means: Means<'a>) -> Self {
+        Self { means, went: 0, first_error: None, fresh: 0, outlived: Vec::new() }
     }
 
     /// Empties `top`. Directories below are first moved up into `top` itself, so that a tree of any
@@ -101,6 +116,7 @@ impl<'a> Work<'a> {
 
     /// Unlinks the files of one directory of `top`, moves its directories up, and removes it.
     fn clear_level(&mut self, top: &OwnedFd, dir: &Entry, queue: &mut VecDeque<Entry>) -> bool {
+        self.free(top, dir);
         let level = match open_same(top, dir) {
             Ok(level) => level,
             Err(error) => return self.fail(error),
@@ -127,6 +143,7 @@ impl<'a> Work<'a> {
     }
 
     fn move_up(&mut self, from: &OwnedFd, dir: &Entry, top: &OwnedFd) -> Result<Entry, FilesError> {
+        self.free(from, dir);
         permit_move(from, dir)?;
         loop {
             self.fresh += 1;
@@ -147,9 +164,13 @@ impl<'a> Work<'a> {
         if entry.mount_point {
             return self.fail(FilesError::OtherMount);
         }
+        let is_own = entry.owner == self.means.owner.uid;
+        if is_own || entry.links == 1 {
+            self.free(&dir, entry);
+        }
         if entry.kind == FileKind::File && entry.links > 1 {
-            let emptied = if entry.owner == self.owner.uid {
-                truncate(&dir, entry, self.owner)
+            let emptied = if is_own {
+                empty(&dir, entry, self.means.owner)
             } else {
                 Err(FilesError::IdentityChanged)
             };
@@ -168,6 +189,16 @@ impl<'a> Work<'a> {
             }
             Err(FilesError::NotFound) => true,
             Err(error) => self.fail(error),
+        }
+    }
+
+    /// Takes a flag away that would keep the entry where it is. Where that is refused, so is what
+    /// follows, with the better words.
+    fn free(&self, dir: impl AsFd, entry: &Entry) {
+        if entry.immutable
+            && let Err(error) = flags::clear(dir, entry, self.means.freed)
+        {
+            tracing::debug!(%error, "a file keeps its immutable or append-only flag");
         }
     }
 
@@ -221,7 +252,7 @@ fn permit(handle: &OwnedFd) -> Result<(), FilesError> {
 }
 
 /// Empties a file in place, as its owner where its mode allows, if it is still the same file.
-fn truncate(dir: impl AsFd, entry: &Entry, owner: &Account) -> Result<(), FilesError> {
+fn empty(dir: impl AsFd, entry: &Entry, owner: &Account) -> Result<(), FilesError> {
     let empty = || {
         let file = beneath::open_file(&dir, &entry.name, OFlags::WRONLY, Mode::empty())?;
         let stat = beneath::stat_handle(&file)?;
@@ -229,6 +260,7 @@ fn truncate(dir: impl AsFd, entry: &Entry, owner: &Account) -> Result<(), FilesE
         if stat.stx_uid != owner.uid {
             return Err(FilesError::IdentityChanged);
         }
+        zero(&file, &stat);
         ftruncate(&file, 0).map_err(|errno| beneath::os("ftruncate", errno))
     };
     match as_account(owner.uid, owner.gid, empty) {
@@ -236,6 +268,25 @@ fn truncate(dir: impl AsFd, entry: &Entry, owner: &Account) -> Result<(), FilesE
         // A read-only file, or a quarantine that only root may enter.
         Ok(Err(_)) | Err(_) => empty(),
     }
+}
+
+/// Writes zeros over what an open file holds, where it lies. It is truncated next: that a disk which
+/// moves its blocks, or has no room, keeps the old ones is no error, since no overwriting is claimed.
+fn zero(file: &OwnedFd, stat: &Statx) {
+    let zeros = [0; 64 << 10];
+    // A hole has nothing to write over, and writing would fill it.
+    let end = stat.stx_size.min(stat.stx_blocks.saturating_mul(512)).min(OVERWRITTEN);
+    let mut at = 0;
+    while at < end {
+        let want = usize::try_from(end - at).unwrap_or(zeros.len()).min(zeros.len());
+        match pwrite(file, zeros.get(..want).unwrap_or_default(), at) {
+            Ok(wrote) if wrote > 0 => at += u64::try_from(wrote).unwrap_or(u64::MAX),
+            Err(Errno::INTR) => {}
+            Ok(_) | Err(_) => break,
+        }
+    }
+    // Before this the zeros are in memory only, and truncating would drop them there.
+    let _moved = fdatasync(file);
 }
 
 fn same(surveyed: Identity, now: Identity) -> Result<(), FilesError> {

@@ -16,7 +16,8 @@ use rustix::io::{Errno, read};
 use rustix::process::geteuid;
 
 use super::quarantine::{self, Quarantine};
-use super::{beneath, edit, erase, walk};
+use super::{beneath, edit, erase, flags, walk};
+use crate::mounts::Mount;
 use crate::users::{Account, as_account};
 
 /// Where the XDG base directories of one home are, if not at their usual places.
@@ -86,6 +87,7 @@ pub struct LinuxFiles {
     owner: Account,
     bases: Bases,
     quarantines: Vec<PathBuf>,
+    freed: flags::Freed,
 }
 
 impl LinuxFiles {
@@ -119,6 +121,7 @@ impl LinuxFiles {
             owner: owner.clone(),
             bases,
             quarantines: quarantines.to_vec(),
+            freed: flags::Freed::default(),
         })
     }
 
@@ -134,13 +137,49 @@ impl LinuxFiles {
                 left.append(&mut quarantine::leftovers(&dir)?);
             }
         }
-        // A base may be the outermost directory of a mount of its own.
-        for base in [Base::Config, Base::Cache, Base::Data, Base::State, Base::Runtime] {
-            if let Ok(Some(dir)) = self.base(base) {
-                left.append(&mut quarantine::leftovers(&dir)?);
-            }
+        let runtime = self.runtime.iter().cloned();
+        for dir in self.mounts_below().into_iter().chain(runtime) {
+            left.append(&mut quarantine::leftovers(&dir)?);
         }
         Ok(left)
+    }
+
+    /// Unlinks the copies of databases that an edit of a process which is no more left in scratch
+    /// space. Returns how many files went.
+    ///
+    /// # Errors
+    /// The first [`FilesError`]; the rest was tried all the same.
+    pub fn sweep_scratch(&self) -> Result<u64, FilesError> {
+        edit::sweep_scratch(self.means())
+    }
+
+    /// The outermost directory of every mount beneath the home.
+    fn mounts_below(&self) -> Vec<Dir> {
+        let table = Mount::table().unwrap_or_default();
+        let below = table.iter().filter_map(|mount| mount.point.strip_prefix(&self.real_path).ok());
+        let paths = below.filter_map(components).filter(|path| !path.is_empty());
+        paths.filter_map(|path| self.open_beneath(&self.home, &path).ok()).collect()
+    }
+
+    fn means(&self) -> erase::Means<'_> {
+        erase::Means { owner: &self.owner, freed: &self.freed }
+    }
+
+    /// Does `change` to an entry as it is now. A flag of its own is taken from it first; one of the
+    /// directory that it is in, only for as long as that takes.
+    fn changing<T>(
+        &self,
+        dir: &Dir,
+        entry: &Entry,
+        change: impl Fn(&Entry) -> Result<T, FilesError>,
+    ) -> Result<T, FilesError> {
+        let now = quarantine::check_unchanged(dir, entry)?;
+        if now.immutable && (now.links == 1 || now.owner == self.owner.uid) {
+            // What is refused here is refused below as well, and said there.
+            let _stuck = flags::clear(dir, &now, &self.freed);
+        }
+        let _loosened = flags::Loosened::of(dir, &self.freed).ok().flatten();
+        change(&now)
     }
 
     /// Where a quarantine may be made outside the home: what the caller offered, and for root the
@@ -285,8 +324,7 @@ impl Files for LinuxFiles {
         into: &Quarantine,
         as_name: &Name,
     ) -> Result<(), FilesError> {
-        quarantine::check_unchanged(dir, entry)?;
-        into.take(dir, entry, as_name)
+        self.changing(dir, entry, |now| into.take(dir, now, as_name))
     }
 
     fn in_quarantine(&self, quarantine: &Quarantine, name: &Name) -> Result<bool, FilesError> {
@@ -294,22 +332,28 @@ impl Files for LinuxFiles {
     }
 
     fn empty_quarantine(&self, quarantine: &Quarantine) -> Result<u64, FilesError> {
-        quarantine.empty(&self.owner)
+        quarantine.empty(self.means())
     }
 
     fn erase(&self, dir: &Dir, entry: &Entry) -> Result<u64, FilesError> {
-        quarantine::check_unchanged(dir, entry)?;
-        erase::entry(dir, entry, &self.owner)
+        self.changing(dir, entry, |now| erase::entry(dir, now, self.means()))
     }
 
     fn edit(&self, dir: &Dir, entry: &Entry, edit: &Edit) -> Result<u64, FilesError> {
-        as_account(self.owner.uid, self.owner.gid, || edit::apply(dir, entry, edit, &self.owner))
-            .map_err(|source| FilesError::Os { op: "setresuid", source })?
+        self.changing(dir, entry, |now| {
+            let (uid, gid) = (self.owner.uid, self.owner.gid);
+            as_account(uid, gid, || edit::apply(dir, now, edit, self.means()))
+                .map_err(|source| FilesError::Os { op: "setresuid", source })?
+        })
     }
 
     fn count_matches(&self, dir: &Dir, entry: &Entry, edit: &Edit) -> Result<u64, FilesError> {
-        as_account(self.owner.uid, self.owner.gid, || edit::count(dir, entry, edit, &self.owner))
+        as_account(self.owner.uid, self.owner.gid, || edit::count(dir, entry, edit))
             .map_err(|source| FilesError::Os { op: "setresuid", source })?
+    }
+
+    fn freed(&self) -> u64 {
+        self.freed.count()
     }
 }
 

@@ -13,7 +13,6 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use super::{beneath, erase};
-use crate::users::Account;
 
 /// What every quarantine's name begins with.
 const PREFIX: &str = ".exeunt-quarantine-";
@@ -56,9 +55,9 @@ impl Quarantine {
     }
 
     /// Unlinks everything in here, and then the directory itself. Returns how many files went.
-    pub(super) fn empty(&self, owner: &Account) -> Result<u64, FilesError> {
+    pub(super) fn empty(&self, means: erase::Means<'_>) -> Result<u64, FilesError> {
         let spared = self.spared.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let went = erase::contents(&self.dir, owner, &spared);
+        let went = erase::contents(&self.dir, means, &spared);
         if !matches!(went, Ok(_) | Err(FilesError::LinkedElsewhere { complete: true, .. })) {
             return went;
         }
@@ -145,13 +144,13 @@ pub(super) fn leftovers(parent: impl AsFd) -> Result<Vec<Quarantine>, FilesError
     Ok(left)
 }
 
-/// Whether `entry` still stands where it was surveyed, and can be moved at all.
-pub(super) fn check_unchanged(dir: impl AsFd, entry: &Entry) -> Result<(), FilesError> {
+/// Whether `entry` still stands where it was surveyed, and can be moved at all: as it is now.
+pub(super) fn check_unchanged(dir: impl AsFd, entry: &Entry) -> Result<Entry, FilesError> {
     let now = beneath::look(dir, &entry.name)?.ok_or(FilesError::NotFound)?;
     if now.identity != entry.identity {
         return Err(FilesError::IdentityChanged);
     }
-    if now.mount_point { Err(FilesError::OtherMount) } else { Ok(()) }
+    if now.mount_point { Err(FilesError::OtherMount) } else { Ok(now) }
 }
 
 /// Moves one name from one held directory to another.
@@ -239,7 +238,8 @@ mod tests {
         }
         quarantine.put_back(&dir, &entry.name, &as_name);
         let owner = crate::users::Account::of_uid(geteuid().as_raw()).unwrap();
-        assert!(quarantine.empty(&owner).is_err());
+        let means = erase::Means { owner: &owner, freed: &super::super::flags::Freed::default() };
+        assert!(quarantine.empty(means).is_err());
         let kept = super::super::linux::read_file(&quarantine, &as_name, 100).unwrap();
         assert_eq!(kept, b"not surveyed");
     }

@@ -99,7 +99,10 @@ fn sweeps_what_an_edit_left_that_a_power_cut_ended() {
     home.put("d/rc", b"a\n");
     let (files, dir) = (home.files(), home.enter("d"));
     let edit = Edit::Lines { starts: vec!["token".to_owned()], contains: Vec::new() };
-    assert_eq!(files.edit(&dir, &home.entry(&dir, b"rc"), &edit).unwrap(), 0);
+    let rc = home.entry(&dir, b"rc");
+    assert_eq!(files.count_matches(&dir, &rc, &edit).unwrap(), 1, "a survey must find it");
+    assert_eq!(files.edit(&dir, &rc, &edit).unwrap(), 1);
+    assert_eq!(files.count_matches(&dir, &rc, &edit).unwrap(), 0);
     assert_eq!(files.list(&dir).unwrap().len(), 1);
     assert_eq!(home.content("d/rc"), Some(b"a\n".to_vec()));
 }

@@ -3,8 +3,8 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use exeunt_catalogue::Edit;
 use exeunt_engine::ports::{Files, FilesError};
 use exeunt_host::files::{Bases, LinuxFiles};
 use exeunt_host::users::as_account;
@@ -42,34 +42,110 @@ fn names_that_the_eraser_itself_would_take_are_no_obstacle() {
     assert!(!home.path("d").exists());
 }
 
+/// Sets or takes a flag of `path`, such as `+i`.
+fn chattr(sign: &str, path: &Path) {
+    need("chattr", "e2fsprogs");
+    let status = Command::new("chattr").arg(sign).arg(path).status();
+    assert!(status.unwrap().success(), "this file system has no such flag");
+}
+
+/// R41: what an administrator's flag keeps in place goes all the same, and that is counted.
 #[test]
-fn reports_an_immutable_file_and_erases_the_rest() {
+fn root_takes_the_flag_from_what_it_erases_and_counts_it() {
     if !is_root("the immutable flag") {
         return;
     }
-    need("chattr", "e2fsprogs");
+    let home = Home::of_stranger();
+    for file in ["d/Cookies", "d/log", "t/sub/deep/x", "t/y"] {
+        home.put(file, b"secret");
+    }
+    for (sign, path) in [
+        ("+i", "d/Cookies"),
+        ("+a", "d/log"),
+        ("+i", "t/sub/deep/x"),
+        ("+i", "t/sub/deep"),
+        ("+a", "t/sub"),
+        ("+i", "t"),
+    ] {
+        chattr(sign, &home.path(path));
+    }
+    let (files, dir) = (home.files(), home.enter("d"));
+    let quarantine = files.open_quarantine(&dir, "x").unwrap();
+    for (child, as_name) in [("Cookies", "0"), ("log", "1")] {
+        let entry = home.entry(&dir, child.as_bytes());
+        assert!(entry.immutable);
+        files.quarantine(&dir, &entry, &quarantine, &name(as_name)).unwrap();
+    }
+    assert_eq!(files.freed(), 2);
+    files
+        .quarantine(&home.home(), &home.entry(&home.home(), b"t"), &quarantine, &name("2"))
+        .unwrap();
+    assert_eq!(files.empty_quarantine(&quarantine).unwrap(), 4);
+    assert_eq!(files.freed(), 6);
+}
+
+#[test]
+fn a_directory_that_stays_gets_its_flag_back() {
+    if !is_root("the immutable flag") {
+        return;
+    }
+    let home = Home::of_stranger();
+    home.put("d/Cookies", b"secret");
+    home.put("d/rc", b"token=t\nkept\n");
+    chattr("+i", &home.path("d"));
+    let (files, dir) = (home.files(), home.enter("d"));
+    let edit = Edit::Lines { starts: vec!["token".to_owned()], contains: Vec::new() };
+    assert_eq!(files.erase(&dir, &home.entry(&dir, b"Cookies")).unwrap(), 1);
+    assert_eq!(files.edit(&dir, &home.entry(&dir, b"rc"), &edit).unwrap(), 1);
+    assert!(home.entry(&home.home(), b"d").immutable);
+    assert!(files.freed() >= 1);
+    chattr("-i", &home.path("d"));
+    assert_eq!(home.content("d/rc"), Some(b"kept\n".to_vec()));
+    assert!(!home.path("d/Cookies").exists());
+}
+
+#[test]
+fn user_mode_cannot_take_a_flag_and_reports_the_file() {
+    if !is_root("playing an unprivileged account") {
+        return;
+    }
     let home = Home::of_stranger();
     home.put("d/Cookies", b"kept by force");
     home.put("d/other", b"");
-    let flag = |sign: &str| {
-        let status = Command::new("chattr").arg(sign).arg(home.path("d/Cookies")).status();
-        assert!(status.unwrap().success(), "this file system has no immutable flag");
-    };
-    flag("+i");
-    let (files, dir) = (home.files(), home.enter("d"));
-    let cookies = home.entry(&dir, b"Cookies");
-    assert!(cookies.immutable);
-    let quarantine = files.open_quarantine(&dir, "x").unwrap();
-    let moved = files.quarantine(&dir, &cookies, &quarantine, &name("0"));
-    let whole = files.erase(&home.home(), &home.entry(&home.home(), b"d"));
-    flag("-i");
-    for result in [moved, whole.map(drop)] {
+    chattr("+i", &home.path("d/Cookies"));
+    let results = as_account(STRANGER, STRANGER, || {
+        let files = LinuxFiles::open(home.root(), home.owner(), Bases::default(), &[]).unwrap();
+        let (root, dir) = (home.home(), home.enter("d"));
+        let whole = files.look(&root, &name("d")).unwrap().unwrap();
+        let cookies = files.look(&dir, &name("Cookies")).unwrap().unwrap();
+        let quarantine = files.open_quarantine(&dir, "x").unwrap();
+        let moved = files.quarantine(&dir, &cookies, &quarantine, &name("0"));
+        let erased = files.erase(&root, &whole);
+        assert_eq!(files.freed(), 0);
+        files.empty_quarantine(&quarantine).unwrap();
+        [moved, erased.map(drop)]
+    });
+    chattr("-i", &home.path("d/Cookies"));
+    for result in results.unwrap() {
         let Err(FilesError::Os { source, .. }) = result else { panic!("{result:?}") };
         assert_eq!(source.kind(), std::io::ErrorKind::PermissionDenied);
     }
     assert_eq!(home.content("d/Cookies"), Some(b"kept by force".to_vec()));
     assert!(!home.path("d/other").exists());
-    files.empty_quarantine(&quarantine).unwrap();
+}
+
+/// What another name still shows is empty, and what lay on the disk is written over first.
+#[test]
+fn a_sparse_file_with_another_name_is_emptied_without_being_filled() {
+    let home = Home::own();
+    home.put("d/mine", b"secret");
+    home.link("d/mine", "other/mine");
+    let sparse = std::fs::File::options().write(true).open(home.path("d/mine")).unwrap();
+    sparse.set_len(1 << 40).unwrap();
+    let before = std::time::Instant::now();
+    home.files().erase(&home.home(), &home.entry(&home.home(), b"d")).unwrap();
+    assert!(before.elapsed() < std::time::Duration::from_secs(5));
+    assert_eq!(home.content("other/mine"), Some(Vec::new()));
 }
 
 #[test]
@@ -210,85 +286,6 @@ proptest! {
         prop_assert_eq!(std::fs::read_dir(home.root()).unwrap().count(), 0);
         prop_assert_eq!(picture(home.outside()), before);
     }
-}
-
-/// Ends the swapping also when the test fails.
-struct Stop<'a>(&'a AtomicBool);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-#[test]
-fn an_account_that_swaps_directories_for_links_meanwhile_leads_nowhere() {
-    let home = Home::own();
-    std::fs::create_dir_all(home.outside().join("a/b")).unwrap();
-    std::fs::write(home.outside().join("a/b/canary"), b"untouched").unwrap();
-    let (done, swaps) = (AtomicBool::new(false), AtomicU32::new(0));
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
-                swaps.fetch_add(swap_once(&home), Ordering::Relaxed);
-            }
-        });
-        let _stop = Stop(&done);
-        let files = home.files();
-        // On a busy machine the other thread may not have run yet: without it this is no race.
-        std::fs::create_dir_all(home.path("s/a/b")).unwrap();
-        let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
-        while swaps.load(Ordering::Relaxed) == 0 && std::time::Instant::now() < until {
-            std::thread::yield_now();
-        }
-        let mut gone = 0;
-        for round in 0..150 {
-            // Both may fail while the link stands there.
-            let _swapped = std::fs::create_dir_all(home.path("s/a/b"));
-            let _swapped = std::fs::write(home.path("s/inside"), b"");
-            let dir = home.home();
-            let Ok(Some(entry)) = files.look(&dir, &name("s")) else { continue };
-            let Ok(quarantine) = files.open_quarantine(&dir, &format!("r{round}")) else {
-                continue;
-            };
-            // The swapping goes on inside: any error is fine, leaving the home is not.
-            let _swapped = files.identities(&dir, &entry, 100);
-            let _swapped = if round % 2 == 0 {
-                files.erase(&dir, &entry)
-            } else {
-                files.quarantine(&dir, &entry, &quarantine, &name("0")).map(|()| 0)
-            };
-            gone += u32::from(!home.path("s").exists());
-            let _swapped = files.empty_quarantine(&quarantine);
-        }
-        assert!(gone > 0, "the race never let anything be erased");
-    });
-    assert!(swaps.load(Ordering::Relaxed) > 0, "the race never swapped anything");
-    home.assert_outside_untouched();
-    assert_eq!(std::fs::read(home.outside().join("a/b/canary")).unwrap(), b"untouched");
-}
-
-/// Exchanges a directory of the tree and a link to the same names outside, and back. Returns how
-/// often that worked.
-fn swap_once(home: &Home) -> u32 {
-    let (dir, link) = (home.path("s/a"), home.path("s/link"));
-    if symlink(home.outside().join("a"), &link).is_err() {
-        return 0;
-    }
-    let swaps = exchange(&dir, &link) + exchange(&dir, &link);
-    remove(&link);
-    swaps
-}
-
-#[expect(clippy::disallowed_methods, reason = "a test plays the account that swaps its files")]
-fn exchange(one: &Path, other: &Path) -> u32 {
-    let flags = rustix::fs::RenameFlags::EXCHANGE;
-    u32::from(rustix::fs::renameat_with(CWD, one, CWD, other, flags).is_ok())
-}
-
-#[expect(clippy::disallowed_methods, reason = "a test plays the account that swaps its files")]
-fn remove(path: &Path) {
-    let _gone_meanwhile = std::fs::remove_file(path);
 }
 
 #[test]

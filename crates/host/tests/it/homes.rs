@@ -90,12 +90,6 @@ impl Home {
         std::fs::create_dir_all(path).unwrap();
         self.give(path);
     }
-
-    /// That nothing outside the home was touched.
-    pub(crate) fn assert_outside_untouched(&self) {
-        let canary = std::fs::read(self.outside().join("canary"));
-        assert_eq!(canary.unwrap(), b"untouched");
-    }
 }
 
 impl FilesRig for Home {

@@ -4,6 +4,8 @@
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test that fails says where")]
 
 mod agents;
+mod corpus;
+mod disks;
 mod edits;
 mod erasing;
 mod files;
@@ -18,5 +20,6 @@ mod lockers;
 mod mounts;
 mod processes;
 mod programs;
+mod race;
 mod reported;
 mod wallets;
