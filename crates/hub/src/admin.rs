@@ -94,7 +94,7 @@ pub async fn remove_operator(
     admin: Admin,
     Named(name): Named<String>,
 ) -> Result<StatusCode, ApiError> {
-    let name = named("name", name)?;
+    let name = named("name", name).map_err(|error| ApiError::not_found(error.message()))?;
     let command = Command::RemoveOperator { actor: admin.actor, name };
     hub.sequencer.submit(command).await?.reply?;
     Ok(StatusCode::NO_CONTENT)

@@ -368,7 +368,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     }
 }
 
-/// One identifier from the path.
+/// One identifier from the path. What can name nothing is not found.
 #[derive(Clone, Debug)]
 pub struct Named<T>(pub T);
 
@@ -381,8 +381,8 @@ where
     type Rejection = ApiError;
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let text = axum::extract::Path::<String>::from_request_parts(parts, state).await;
-        let text = text.map_err(|error| ApiError::invalid(error.body_text()))?.0;
-        T::try_from(text).map(Self).map_err(|error| ApiError::invalid(error.to_string()))
+        let text = text.map_err(|error| ApiError::not_found(error.body_text()))?.0;
+        T::try_from(text).map(Self).map_err(|error| ApiError::not_found(error.to_string()))
     }
 }
 
