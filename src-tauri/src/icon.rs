@@ -41,6 +41,12 @@ impl Mark {
         Image::new_owned(pixels, side, side)
     }
 
+    /// Its rectangles as shares of its side: left, top, right, bottom.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn parts(self) -> impl Iterator<Item = [f64; 4]> {
+        self.rects().iter().map(|rect| rect.map(|edge| f64::from(edge) / f64::from(GRID)))
+    }
+
     fn covers(self, x: u32, y: u32) -> bool {
         self.rects().iter().any(|&[left, top, right, bottom]| {
             (left..right).contains(&x) && (top..bottom).contains(&y)

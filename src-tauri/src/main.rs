@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+#[cfg(target_os = "linux")]
+mod curtain;
 mod icon;
 mod link;
 mod model;
@@ -36,6 +38,10 @@ enum Command {
         #[arg(long, hide = true)]
         listen: bool,
     },
+    /// Hang the kiosk curtain over the screen (X11). No password opens it: the warden takes it away
+    /// when root begins a new session here.
+    #[cfg(target_os = "linux")]
+    Curtain,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -68,6 +74,8 @@ fn main() -> ExitCode {
     let ended = match args.command {
         None => tray::run(),
         Some(Command::Window { screen, listen }) => window::run(screen.into(), listen),
+        #[cfg(target_os = "linux")]
+        Some(Command::Curtain) => curtain::run(),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -85,10 +93,10 @@ fn context() -> tauri::Context {
 
 /// What GTK and WebKit read from the environment, unless somebody chose already. Without a GPU the
 /// DMABUF renderer costs 50 MB and, under some X servers, the picture. An icon without a window
-/// needs no GL, and a software GL brings 50 MB of compiler along.
+/// needs no GL, nor does the curtain, and a software GL brings 50 MB of compiler along.
 fn prefer_plain_rendering(command: Option<&Command>) {
     set_unless_chosen("WEBKIT_DISABLE_DMABUF_RENDERER", "1");
-    if command.is_none() {
+    if !matches!(command, Some(Command::Window { .. })) {
         set_unless_chosen(NO_GL, "disable");
     }
 }

@@ -6,8 +6,10 @@ pub(crate) mod bus;
 mod choose;
 mod desktop;
 mod display;
+mod guard;
 mod hold;
 pub(crate) mod logind;
+mod proof;
 mod screensaver;
 mod session;
 mod start;
@@ -20,6 +22,7 @@ use std::time::Duration;
 use exeunt_engine::ports::{LockError, LockState, Locker};
 
 pub use choose::Way;
+pub use guard::Guards;
 pub use desktop::{Fallback, Here, Runner, SessionLocker, Wishes};
 pub use screensaver::ScreenSaver;
 pub use session::DesktopSession;
@@ -32,6 +35,8 @@ pub enum LockProgram {
     Xsecurelock,
     /// `i3lock`.
     I3lock,
+    /// `exeunt-tray curtain`: no password opens it.
+    Curtain,
 }
 
 /// No session was named, so there is no screen to lock.

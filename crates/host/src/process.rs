@@ -13,4 +13,5 @@ mod services;
 pub(crate) use cgroup::Tree;
 pub(crate) use linux::lineage;
 pub use linux::{KeepList, LinuxProcesses};
+pub(crate) use pidfd::Watched;
 pub(crate) use proc::{Pinned, is_trusted_program};

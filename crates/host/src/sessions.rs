@@ -24,6 +24,9 @@ pub enum EndError {
     /// This process would end with it.
     #[error("this program runs in that session itself")]
     OwnSession,
+    /// Without logind, everything of the account would be ended, and the account is root's.
+    #[error("root has processes that belong to no session")]
+    Root,
     /// logind failed.
     #[error("logind: {0}")]
     Logind(String),
@@ -50,6 +53,7 @@ pub fn end(session: &DesktopSession, keep: &KeepList, limit: Duration) -> Result
     let until = Instant::now() + limit;
     match logind::find(session).map_err(|error| EndError::Logind(error.to_string()))? {
         Some(login) => end_login(session, &login, until),
+        None if session.account.uid == 0 => Err(EndError::Root),
         None => end_processes(session, keep, until),
     }
 }

@@ -127,6 +127,10 @@ impl Warden {
                 let console = uid.filter(|_| root).unwrap_or(caller.uid);
                 let proof = if root { Proof::Attested } else { Proof::Asserted };
                 self.begin(console, subject, proof).map_err(|error| broken(&error))?;
+                if root {
+                    // Whoever is in charge lets the next person to the screen.
+                    self.lift_curtain(console).map_err(|error| broken(&error))?;
+                }
                 self.sessions(console)
             }
             WardenRequest::SessionEnd => {

@@ -26,12 +26,13 @@ pub(crate) struct Config {
     pub(crate) agent_user: String,
     /// The only way to lock. None: whatever fits the session.
     pub(crate) locker: Option<LockerWay>,
-    /// What happens when no lock can be proved.
-    pub(crate) lock_fallback: LockFallback,
+    /// What happens when no lock can be proved. None: an installed warden ends the session, one in
+    /// user mode reports.
+    pub(crate) lock_fallback: Option<LockFallback>,
 }
 
-/// A way to lock that the settings name: `gnome`, `plasma`, `xfce`, `cinnamon`, `mate`,
-/// `xscreensaver`, `logind`, `swaylock`, `xsecurelock` or `i3lock`.
+/// A way to lock that the settings name: `gnome`, `gnome-screensaver`, `plasma`, `xfce`, `cinnamon`,
+/// `mate`, `xscreensaver`, `logind`, `swaylock`, `xsecurelock`, `i3lock` or `curtain`.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(try_from = "String")]
 pub(crate) struct LockerWay(Way);
@@ -45,11 +46,10 @@ impl TryFrom<String> for LockerWay {
 }
 
 /// What happens when no lock can be proved.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum LockFallback {
     /// The receipt says so.
-    #[default]
     Report,
     /// The login session is ended.
     EndSession,
@@ -62,7 +62,7 @@ impl Default for Config {
             subject_fixed: None,
             agent_user: "exeunt-agent".into(),
             locker: None,
-            lock_fallback: LockFallback::Report,
+            lock_fallback: None,
         }
     }
 }
@@ -87,11 +87,11 @@ impl Config {
         }
     }
 
-    /// How sessions are locked.
-    pub(crate) fn wishes(&self) -> Wishes {
-        let fallback = match self.lock_fallback {
-            LockFallback::Report => Fallback::Report,
-            LockFallback::EndSession => Fallback::EndSession,
+    /// How sessions are locked by a warden of that mode.
+    pub(crate) fn wishes(&self, mode: Mode) -> Wishes {
+        let fallback = match (self.lock_fallback, mode) {
+            (Some(LockFallback::Report), _) | (None, Mode::User) => Fallback::Report,
+            (Some(LockFallback::EndSession), _) | (None, Mode::Installed) => Fallback::EndSession,
         };
         Wishes { way: self.locker.map(|LockerWay(way)| way), fallback, ..Wishes::default() }
     }
@@ -158,11 +158,14 @@ mod tests {
 
     #[test]
     fn names_a_way_to_lock_and_what_happens_without_one() {
-        let wishes =
-            toml_of("locker = \"i3lock\"\nlock_fallback = \"end-session\"").unwrap().wishes();
-        assert_eq!(wishes.way.map(Way::name), Some("i3lock"));
-        assert_eq!(wishes.fallback, Fallback::EndSession);
-        assert_eq!(toml_of("").unwrap().wishes().fallback, Fallback::Report);
+        let wishes = |text: &str, mode| toml_of(text).unwrap().wishes(mode);
+        let named = wishes("locker = \"i3lock\"\nlock_fallback = \"end-session\"", Mode::User);
+        assert_eq!(named.way.map(Way::name), Some("i3lock"));
+        assert_eq!(named.fallback, Fallback::EndSession);
+        assert_eq!(wishes("", Mode::User).fallback, Fallback::Report);
+        assert_eq!(wishes("", Mode::Installed).fallback, Fallback::EndSession);
+        let spared = wishes("lock_fallback = \"report\"", Mode::Installed);
+        assert_eq!(spared.fallback, Fallback::Report);
         assert!(toml_of("locker = \"nonesuch\"").is_err());
         assert!(toml_of("lock_fallback = \"hope\"").is_err());
     }

@@ -157,8 +157,9 @@ fn exit_code(outcome: Outcome) -> u8 {
 fn whose(once: &Once) -> anyhow::Result<Whose> {
     let mut whose = Whose::of_home(&once.home)?;
     whose.include.clone_from(&once.include);
-    whose.locker = Config::load(once.config.as_deref())?.wishes();
     let own = rustix::process::geteuid();
+    let mode = if own.is_root() { Mode::Installed } else { Mode::User };
+    whose.locker = Config::load(once.config.as_deref())?.wishes(mode);
     if !own.is_root() && own.as_raw() != whose.account.uid {
         bail!("{} belongs to another user: run this as root", once.home.display());
     }

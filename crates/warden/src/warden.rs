@@ -17,6 +17,7 @@ use exeunt_domain::{Authority, Instant, Jti, Outcome, Proof, SessionId, Subject,
 use exeunt_engine::ports::{Clock as _, Journal, JournalError, JournalRecord, Moment};
 use exeunt_engine::{Device, Receipt};
 use exeunt_host::clock::SystemClock;
+use exeunt_host::locker::{Guards, Wishes};
 use exeunt_host::users::Account;
 use exeunt_ipc::message::{
     Closed, ConsoleSession, Failure, Progress, ReceiptLine, UplinkRoute, UplinkSet, WardenAnswer,
@@ -52,6 +53,8 @@ pub(crate) struct Warden {
     running: Mutex<BTreeMap<Txn, Running>>,
     /// One account at a time: holding its lock is the right to contain it.
     accounts: Mutex<BTreeMap<u32, Arc<Mutex<()>>>>,
+    /// The lockers that are watched, whichever order asked for them.
+    guards: Guards,
 }
 
 /// The hub's time as this device reckons it: the last that a verified SET carried, plus
@@ -102,6 +105,7 @@ impl Warden {
             taken: Mutex::default(),
             running: Mutex::default(),
             accounts: Mutex::default(),
+            guards: Guards::default(),
         }))
     }
 
@@ -137,10 +141,23 @@ impl Warden {
     pub(crate) fn whose(&self, uid: u32) -> anyhow::Result<Whose> {
         let account = self.account(uid)?;
         let keep = exeunt_host::process::KeepList::default();
-        let locker = self.config.wishes();
+        let wishes = self.config.wishes(self.places.mode);
+        let locker = Wishes { guards: self.guards.clone(), ..wishes };
         let include = Vec::new();
         let whose = Whose { account, session: None, bus: None, keep, locker, include };
         Ok(whose.with_live_session())
+    }
+
+    /// Takes the curtain away that hangs before an account's screens, if one does.
+    ///
+    /// # Errors
+    /// It is still there.
+    pub(crate) fn lift_curtain(&self, uid: u32) -> anyhow::Result<()> {
+        let whose = self.whose(uid)?;
+        let Some(session) = &whose.session else { return Ok(()) };
+        let lifted = self.guards.lift(session).context("lifting the curtain")?;
+        tracing::info!(uid, lifted, "curtains lifted");
+        Ok(())
     }
 
     /// The caller's session; begun from its account when policy knows the subject and nobody

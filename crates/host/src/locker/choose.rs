@@ -27,7 +27,8 @@ pub enum Way {
     Logind,
     /// `swaylock`, for sway and other wlroots compositors.
     Swaylock,
-    /// A locker for X11 that is started for this.
+    /// A locker for X11 that is started for this. The curtain, which no password opens, is never
+    /// chosen: the settings name it.
     Program(LockProgram),
 }
 
@@ -47,7 +48,8 @@ impl Way {
     /// Takes a name as the settings give it.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
-        let programs = [LockProgram::Xsecurelock, LockProgram::I3lock].map(Self::Program);
+        let programs = [LockProgram::Xsecurelock, LockProgram::I3lock, LockProgram::Curtain];
+        let programs = programs.map(Self::Program);
         let others = [Self::Xscreensaver, Self::Logind, Self::Swaylock];
         let desktops = ALL.into_iter().map(Self::Desktop);
         desktops.chain(others).chain(programs).find(|way| way.name() == name)
@@ -168,7 +170,7 @@ mod tests {
     fn the_settings_have_the_last_word_and_every_way_a_name_of_its_own() {
         let facts = Facts { x11: true, installed: installed(), ..Facts::default() };
         assert_eq!(choose(&facts, Some(Way::Logind)), [Way::Logind]);
-        for name in ["gnome", "plasma", "xfce", "cinnamon", "mate", "logind", "swaylock", "i3lock"]
+        for name in ["gnome", "plasma", "xfce", "cinnamon", "mate", "logind", "swaylock", "i3lock", "curtain"]
         {
             assert_eq!(Way::named(name).map(Way::name), Some(name));
         }

@@ -1,5 +1,4 @@
-//! The lock of a whole desktop session: every way that fits it, every proof that it can give, and a
-//! guard over the locker that was started.
+//! The lock of a whole desktop session: every way that fits it, and every proof that it can give.
 //!
 //! It refuses a lock by report: what proves one is gone as soon as the locker is.
 
@@ -10,20 +9,17 @@ use std::time::{Duration, Instant};
 use exeunt_engine::ports::{LockError, LockState, Locker, ProcessId};
 
 use super::choose::{Facts, Way, choose};
-use super::hold::{Ended, Held};
-use super::screensaver::ScreenSaver;
-use super::{DesktopSession, LockProgram, X11Locker, logind, wayland, x11, xscreensaver};
+use super::hold::Held;
+use super::proof::{Kind, Proof, Seen, told};
+use super::screensaver::{Activity, ScreenSaver};
+use super::{DesktopSession, Guards, LockProgram, X11Locker, logind, wayland, x11, xscreensaver};
 use crate::process::{KeepList, LinuxProcesses, is_trusted_program};
 use crate::sessions;
 
 /// A desktop raises no event that others see: how long to wait before looking again.
 const LOOK_AGAIN: Duration = Duration::from_millis(25);
-/// How often a locker that died is started again before the session is ended.
-const RESTARTS: u32 = 5;
-/// A locker that held so long before it died starts the count anew.
-const LASTING: Duration = Duration::from_secs(60);
-/// How long the session gets to be gone when no locker stays.
-const GONE_WITHIN: Duration = Duration::from_secs(10);
+/// The first way that is asked gets this share of the time, in tenths: it is the session's own.
+const FIRST: u32 = 6;
 
 /// Where programs are started from: outside the network filter, where there is one.
 pub trait Runner: Send + Sync {
@@ -60,8 +56,10 @@ pub struct Wishes {
     pub fallback: Fallback,
     /// Processes that are spared when a session is ended without logind.
     pub keep: KeepList,
-    /// A locker that dies is not started again.
+    /// A locker that dies is not replaced.
     pub unguarded: bool,
+    /// Which lockers are watched already.
+    pub guards: Guards,
 }
 
 /// The lock of one desktop session.
@@ -69,18 +67,20 @@ pub struct SessionLocker {
     inner: Arc<Inner>,
 }
 
-struct Inner {
-    session: DesktopSession,
-    wishes: Wishes,
+pub(super) struct Inner {
+    pub(super) session: DesktopSession,
+    pub(super) wishes: Wishes,
     runner: Box<dyn Runner>,
     probe: X11Locker,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
-struct State {
+pub(super) struct State {
     /// Ways that fit and were not asked yet, the best last.
     left: Vec<Way>,
+    /// The way that was asked last.
+    pub(super) last: Option<Way>,
     /// Screen savers that were told to lock, so that "active" means locked.
     told: Vec<&'static ScreenSaver>,
     /// The locker that a Wayland compositor has let lock.
@@ -88,7 +88,7 @@ struct State {
     /// logind was told to lock.
     told_logind: bool,
     /// The locker that was started last, and is not yet guarded.
-    held: Option<(LockProgram, Held)>,
+    pub(super) held: Option<Held>,
     /// The locker that was started last.
     started: Option<ProcessId>,
 }
@@ -115,28 +115,22 @@ impl SessionLocker {
         choose(&Facts::of(&self.inner.session), self.inner.wishes.way)
     }
 
-    /// A proved lock by a locker of ours is guarded from now on.
-    fn guarded(&self, state: LockState) -> LockState {
-        if matches!(state, LockState::Locked { .. })
-            && !self.inner.wishes.unguarded
-            && let Some((program, held)) = self.inner.state().held.take()
-        {
-            Inner::guard(&self.inner, program, held);
+    /// A lock that is seen is guarded from now on.
+    fn guarded(&self, seen: Seen) -> LockState {
+        if let Ok(proof) = &seen {
+            let held = self.inner.state().held.take();
+            Inner::guard(&self.inner, proof, held);
         }
-        state
+        told(seen)
     }
 }
 
 impl Locker for SessionLocker {
     fn lock(&self) -> Result<(), LockError> {
-        if matches!(self.inner.look(), LockState::Locked { .. }) {
+        if self.inner.look().is_ok() {
             return Ok(());
         }
-        let mut ways = self.ways();
-        tracing::info!(ways = ?ways.iter().map(|way| way.name()).collect::<Vec<_>>(), "locking");
-        ways.reverse();
-        self.inner.state().left = ways;
-        Inner::ask_next(&self.inner)
+        Inner::ask_all(&self.inner)
     }
 
     fn is_locked(&self) -> LockState {
@@ -147,10 +141,10 @@ impl Locker for SessionLocker {
         let until = Instant::now() + deadline;
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            let ways = u32::try_from(self.inner.state().left.len()).unwrap_or(u32::MAX);
-            let state = self.inner.wait(left / ways.saturating_add(1));
-            if matches!(state, LockState::Locked { .. }) || ways == 0 {
-                return self.guarded(state);
+            let last = self.inner.state().left.is_empty();
+            let seen = self.inner.wait(if last { left } else { left * FIRST / 10 });
+            if seen.is_ok() || last {
+                return self.guarded(seen);
             }
             if let Err(error) = Inner::ask_next(&self.inner) {
                 tracing::warn!(%error, "another way to lock failed");
@@ -168,8 +162,17 @@ impl Locker for SessionLocker {
 }
 
 impl Inner {
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks the best way that fits, and the next when that fails.
+    pub(super) fn ask_all(inner: &Arc<Self>) -> Result<(), LockError> {
+        let mut ways = choose(&Facts::of(&inner.session), inner.wishes.way);
+        tracing::info!(ways = ?ways.iter().map(|way| way.name()).collect::<Vec<_>>(), "locking");
+        ways.reverse();
+        inner.state().left = ways;
+        Self::ask_next(inner)
     }
 
     /// Asks the best way that is left, and the next when that fails.
@@ -188,8 +191,10 @@ impl Inner {
         }
     }
 
-    fn ask(inner: &Arc<Self>, way: Way) -> io::Result<()> {
+    /// Asks one way.
+    pub(super) fn ask(inner: &Arc<Self>, way: Way) -> io::Result<()> {
         let session = inner.session.clone();
+        inner.state().last = Some(way);
         match way {
             Way::Desktop(saver) => {
                 saver.lock(&session).map_err(io::Error::other)?;
@@ -203,12 +208,14 @@ impl Inner {
                 inner.state().told_logind = true;
             }
             Way::Swaylock => {
-                let locker = inner.outside(move || wayland::lock(&session))?;
-                inner.state().swaylock = Some(locker);
+                let locked = inner.outside(move || wayland::lock(&session))?;
+                let mut state = inner.state();
+                state.swaylock = Some(locked.locker);
+                state.held = locked.held;
             }
             Way::Program(program) => {
                 let held = inner.start(program)?;
-                inner.state().held = Some((program, held));
+                inner.state().held = Some(held);
             }
         }
         Ok(())
@@ -236,19 +243,19 @@ impl Inner {
     }
 
     /// Looks until the screen is locked or the time is up.
-    fn wait(&self, limit: Duration) -> LockState {
+    pub(super) fn wait(&self, limit: Duration) -> Seen {
         let on_x_only = {
             let state = self.state();
             state.told.is_empty() && !state.told_logind && self.is_x11()
         };
         if on_x_only {
-            return self.probe.wait_locked(limit);
+            return self.probe.wait(limit);
         }
         let until = Instant::now() + limit;
         loop {
             let state = self.look();
             let left = until.saturating_duration_since(Instant::now());
-            if matches!(state, LockState::Locked { .. }) || left.is_zero() {
+            if state.is_ok() || left.is_zero() {
                 return state;
             }
             std::thread::sleep(left.min(LOOK_AGAIN));
@@ -256,13 +263,9 @@ impl Inner {
     }
 
     /// One look, for every proof that such a session can give.
-    fn look(&self) -> LockState {
-        let first = if self.is_x11() { self.probe.is_locked() } else { self.look_at_compositor() };
-        if matches!(first, LockState::Locked { .. }) {
-            return first;
-        }
-        let how = self.saver_proof().or_else(|| self.greeter_proof());
-        how.map_or(first, |how| LockState::Locked { how })
+    pub(super) fn look(&self) -> Seen {
+        let first = if self.is_x11() { self.probe.look() } else { self.look_at_compositor() };
+        first.or_else(|why| self.saver_proof().or_else(|| self.greeter_proof()).ok_or(why))
     }
 
     /// An X server beside a Wayland compositor is a part of the screen: its lock would be none.
@@ -270,40 +273,42 @@ impl Inner {
         self.session.display.is_some() && self.session.wayland_display.is_none()
     }
 
-    fn look_at_compositor(&self) -> LockState {
+    fn look_at_compositor(&self) -> Seen {
         let locker = self.state().swaylock.clone();
         match locker.filter(|locker| wayland::is_held(&self.session, locker)) {
-            Some(locker) => LockState::Locked {
+            Some(locker) => Ok(Proof {
                 how: format!(
                     "swaylock ({}) runs, and the compositor has let it lock the screen",
                     locker.pid
                 ),
-            },
-            None => LockState::NotProved { why: "no locker that holds the compositor runs".into() },
+                locker,
+                kind: Kind::Password,
+            }),
+            None => Err("no locker that holds the compositor runs".into()),
         }
     }
 
     /// A desktop that was told to lock says that it did, its program lives, and on X11 something
-    /// holds the keyboard.
-    fn saver_proof(&self) -> Option<String> {
+    /// holds the keyboard, and its window the screen where it has one.
+    fn saver_proof(&self) -> Option<Proof> {
         let told = self.state().told.clone();
         told.into_iter().find_map(|saver| {
-            let owner = saver.is_active(&self.session).ok().flatten()?;
-            let name = saver.name;
-            let pid = owner.pid;
-            if !self.is_x11() {
-                return Some(format!(
-                    "the {name} screen saver ({pid}) lives and says that it locks"
-                ));
-            }
-            x11::is_keyboard_held(&self.session).then(|| {
-                format!("the {name} screen saver ({pid}) lives, says so and holds the keyboard")
-            })
+            let Ok(Activity::Locks(locker)) = saver.activity(&self.session) else { return None };
+            let (name, pid) = (saver.name, locker.pid);
+            let says = format!("the {name} screen saver ({pid}) lives, says that it locks");
+            let how = match (self.is_x11(), saver.covers()) {
+                (false, _) => says,
+                (true, true) => x11::is_held_by(&self.session, &locker)
+                    .then(|| format!("{says}, covers the screen and holds the keyboard"))?,
+                (true, false) => x11::is_keyboard_held(&self.session)
+                    .then(|| format!("{says} and holds the keyboard"))?,
+            };
+            Some(Proof { how, locker, kind: Kind::Saver(saver) })
         })
     }
 
     /// light-locker lives, and a greeter stands in front of the session on its seat.
-    fn greeter_proof(&self) -> Option<String> {
+    fn greeter_proof(&self) -> Option<Proof> {
         use exeunt_engine::ports::Processes as _;
         if !self.state().told_logind {
             return None;
@@ -318,61 +323,16 @@ impl Inner {
         })?;
         let login = logind::find(&self.session).ok().flatten()?;
         let behind = logind::is_behind_greeter(&login).ok()?;
-        behind.then(|| format!("light-locker ({}) runs, and a greeter is in front", locker.id.pid))
-    }
-
-    /// Watches a locker that was proved to hold the screen, for as long as it should.
-    fn guard(inner: &Arc<Self>, program: LockProgram, held: Held) {
-        let own = Arc::clone(inner);
-        let spawned = std::thread::Builder::new()
-            .name("locker-guard".into())
-            .spawn(move || own.keep_locked(program, held));
-        if let Err(error) = spawned {
-            tracing::error!(%error, "the locker is not watched");
-        }
-    }
-
-    fn keep_locked(&self, program: LockProgram, mut held: Held) {
-        let mut restarts = 0;
-        let mut since = Instant::now();
-        loop {
-            let pid = held.process.pid;
-            let ended = held.wait_ended();
-            if ended == Ended::Itself {
-                tracing::info!(pid, "the screen was unlocked");
-                return;
-            }
-            if !self.answers() {
-                tracing::info!(pid, "the session is over, and its locker with it");
-                return;
-            }
-            if since.elapsed() >= LASTING {
-                restarts = 0;
-            }
-            since = Instant::now();
-            let again = (restarts < RESTARTS).then(|| self.start(program));
-            restarts += 1;
-            held = match again {
-                Some(Ok(again)) => again,
-                failed => {
-                    let why = failed.and_then(Result::err).map(|error| error.to_string());
-                    let why = why.unwrap_or_else(|| "it died too often".into());
-                    tracing::error!(pid, ?ended, why, "no locker stays: the session is ended");
-                    let state = self.end_session(GONE_WITHIN);
-                    tracing::warn!(?state, "the session was ended");
-                    return;
-                }
-            };
-            tracing::warn!(pid, ?ended, restarts, again = held.process.pid, "the locker died");
-        }
+        let how = format!("light-locker ({}) runs, and a greeter is in front", locker.id.pid);
+        behind.then_some(Proof { how, locker: locker.id, kind: Kind::Daemon })
     }
 
     /// Whether there is still a screen to lock.
-    fn answers(&self) -> bool {
+    pub(super) fn answers(&self) -> bool {
         if self.is_x11() { x11::answers(&self.session) } else { wayland::answers(&self.session) }
     }
 
-    fn end_session(&self, deadline: Duration) -> LockState {
+    pub(super) fn end_session(&self, deadline: Duration) -> LockState {
         match sessions::end(&self.session, &self.wishes.keep, deadline) {
             Ok(how) => LockState::Locked { how: format!("session ended: {how}") },
             Err(error) => LockState::NotProved { why: format!("session not ended: {error}") },

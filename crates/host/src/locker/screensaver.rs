@@ -24,26 +24,43 @@ pub struct ScreenSaver {
     interface: &'static str,
     /// Programs that may own the name.
     owners: &'static [&'static str],
-    /// A script that an interpreter among the owners must run.
-    script: Option<&'static str>,
+    /// A script that an interpreter among the owners must run, and the name that it may take for
+    /// itself in place of its arguments.
+    script: Option<(&'static str, &'static str)>,
     /// Programs of which one must live while the screen is locked.
     drawers: &'static [&'static str],
+    /// On X11, a window of the owner itself covers the screen.
+    covers: bool,
     /// `Lock` takes a message for people.
     takes_message: bool,
 }
 
 /// All that are known.
-pub(crate) const ALL: [&ScreenSaver; 5] = [&GNOME, &PLASMA, &XFCE, &CINNAMON, &MATE];
+pub(crate) const ALL: [&ScreenSaver; 6] =
+    [&GNOME, &GNOME_SCREENSAVER, &PLASMA, &XFCE, &CINNAMON, &MATE];
 
-/// GNOME Shell, whose name a `gjs` script holds, and the older `gnome-screensaver`.
+/// GNOME Shell itself. Its older name on the bus belongs to a script that passes on.
 pub(crate) const GNOME: ScreenSaver = ScreenSaver {
     name: "gnome",
+    service: "org.gnome.Shell.ScreenShield",
+    path: "/org/gnome/ScreenSaver",
+    interface: "org.gnome.ScreenSaver",
+    owners: &["gnome-shell"],
+    script: None,
+    drawers: &["gnome-shell"],
+    covers: false,
+    takes_message: false,
+};
+/// `gnome-screensaver`, from before GNOME Shell, and Budgie's.
+pub(crate) const GNOME_SCREENSAVER: ScreenSaver = ScreenSaver {
+    name: "gnome-screensaver",
     service: "org.gnome.ScreenSaver",
     path: "/org/gnome/ScreenSaver",
     interface: "org.gnome.ScreenSaver",
-    owners: &["gnome-shell", "gnome-screensaver", "budgie-screensaver", "gjs-console", "gjs"],
-    script: Some("/usr/share/gnome-shell/"),
-    drawers: &["gnome-shell", "gnome-screensaver", "budgie-screensaver"],
+    owners: &["gnome-screensaver", "budgie-screensaver"],
+    script: None,
+    drawers: &["gnome-screensaver", "budgie-screensaver"],
+    covers: true,
     takes_message: false,
 };
 /// KDE Plasma: the window manager or session manager locks, a greeter of its own draws.
@@ -55,6 +72,7 @@ pub(crate) const PLASMA: ScreenSaver = ScreenSaver {
     owners: &["kwin_wayland", "kwin_x11", "ksmserver"],
     script: None,
     drawers: &["kscreenlocker_greet"],
+    covers: false,
     takes_message: false,
 };
 /// `xfce4-screensaver`.
@@ -66,6 +84,7 @@ pub(crate) const XFCE: ScreenSaver = ScreenSaver {
     owners: &["xfce4-screensaver"],
     script: None,
     drawers: &["xfce4-screensaver"],
+    covers: true,
     takes_message: false,
 };
 /// `cinnamon-screensaver`, a Python program.
@@ -75,8 +94,9 @@ pub(crate) const CINNAMON: ScreenSaver = ScreenSaver {
     path: "/org/cinnamon/ScreenSaver",
     interface: "org.cinnamon.ScreenSaver",
     owners: &["cinnamon-screensaver", "cinnamon", "python3*"],
-    script: Some("/usr/share/cinnamon-screensaver/"),
+    script: Some(("/usr/share/cinnamon-screensaver/", "cinnamon-screensaver")),
     drawers: &["cinnamon-screensaver", "cinnamon", "python3*"],
+    covers: true,
     takes_message: true,
 };
 /// `mate-screensaver`.
@@ -88,6 +108,7 @@ pub(crate) const MATE: ScreenSaver = ScreenSaver {
     owners: &["mate-screensaver"],
     script: None,
     drawers: &["mate-screensaver"],
+    covers: true,
     takes_message: false,
 };
 
@@ -116,18 +137,27 @@ impl ScreenSaver {
         })?)
     }
 
-    /// Whether it says that it is active while its program lives, and who that is.
-    pub(crate) fn is_active(
+    /// What it says of itself, and whether the programs behind it bear that out.
+    pub(crate) fn activity(
         &'static self,
         session: &DesktopSession,
-    ) -> Result<Option<ProcessId>, ScreenSaverError> {
+    ) -> Result<Activity, ScreenSaverError> {
         let (active, pid) = bus(session)?.ask(self.service, move |bus| {
             let reply = self.call(bus, "GetActive")?;
             let active: bool = reply.body().deserialize()?;
             Ok((active, Bus::pid_of(bus, self.service)?))
         })?;
         let owner = self.trusted(session, pid)?;
-        Ok((active && self.draws(session)).then_some(owner))
+        Ok(match active {
+            false => Activity::Idle,
+            true if self.draws(session) => Activity::Locks(owner),
+            true => Activity::Undrawn,
+        })
+    }
+
+    /// On X11, whether a window of the owner itself covers the screen.
+    pub(crate) fn covers(&self) -> bool {
+        self.covers
     }
 
     fn call(&self, bus: &Connection, method: &str) -> zbus::Result<Message> {
@@ -138,9 +168,11 @@ impl ScreenSaver {
         let processes = LinuxProcesses::of_uid(session.account.uid, KeepList::default());
         let listed = processes.list().unwrap_or_default();
         let owner = listed.into_iter().find(|process| {
-            let script = process.args.get(1).map(Vec::as_slice).unwrap_or_default();
-            let runs_script = self.script.is_some_and(|dir| script.starts_with(dir.as_bytes()));
-            let interpreter = is_trusted_program(&process.exe, &["gjs", "gjs-console", "python3*"]);
+            let argument = |at: usize| process.args.get(at).map(Vec::as_slice).unwrap_or_default();
+            let runs_script = self.script.is_some_and(|(dir, title)| {
+                argument(1).starts_with(dir.as_bytes()) || argument(0) == title.as_bytes()
+            });
+            let interpreter = is_trusted_program(&process.exe, &["python3*"]);
             process.id.pid == pid
                 && !process.zombie
                 && process.exe_root_owned
@@ -163,6 +195,17 @@ impl ScreenSaver {
                 && is_trusted_program(&process.exe, self.drawers)
         })
     }
+}
+
+/// What a screen saver does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Activity {
+    /// This process locks the screen, by its own word.
+    Locks(ProcessId),
+    /// It says so, and nothing draws a lock.
+    Undrawn,
+    /// It says that it does not.
+    Idle,
 }
 
 /// Why a screen saver is of no use.

@@ -23,17 +23,22 @@ const LIMIT: Duration = Duration::from_secs(3);
 const SCRIPT: &str = r#"setsid "$@" </dev/null >/dev/null 2>&1 & echo $!"#;
 
 impl LockProgram {
-    /// Its file name.
+    /// What people call it.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Xsecurelock => "xsecurelock",
             Self::I3lock => "i3lock",
+            Self::Curtain => "curtain",
         }
     }
 
     /// Where it is installed.
     pub(super) fn find(self) -> Option<PathBuf> {
-        PLACES.iter().map(|place| Path::new(place).join(self.name())).find(|path| path.is_file())
+        let file = match self {
+            Self::Xsecurelock | Self::I3lock => self.name(),
+            Self::Curtain => "exeunt-tray",
+        };
+        PLACES.iter().map(|place| Path::new(place).join(file)).find(|path| path.is_file())
     }
 
     /// Its arguments: it must stay in the foreground.
@@ -41,6 +46,7 @@ impl LockProgram {
         match self {
             Self::Xsecurelock => &[],
             Self::I3lock => &["--nofork", "--color=10151a"],
+            Self::Curtain => &["curtain"],
         }
     }
 }

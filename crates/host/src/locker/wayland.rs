@@ -10,44 +10,75 @@ use std::time::Duration;
 use exeunt_engine::ports::{Process, ProcessId, Processes as _};
 
 use super::DesktopSession;
-use super::hold::{Ended, Held};
+use super::hold::{Ended, Held, Readiness, TELLS_ON};
 use crate::process::{KeepList, LinuxProcesses, is_trusted_program};
 
 /// Where programs are looked for. Only root can write there.
 const PLACES: [&str; 2] = ["/usr/local/bin", "/usr/bin"];
 const PROGRAM: &str = "swaylock";
-/// `swaylock -f` ends once the screen is locked, and leaves the locker behind (swaylock(1)).
+/// How long the compositor gets to let it lock.
 const LOCKED_WITHIN: Duration = Duration::from_millis(2500);
+const COLOR: [&str; 2] = ["--color", "10151a"];
+/// What swaylock ends with when another locker holds the screen (its `EXIT_FAILURE` is one).
+const ANOTHER_LOCKS: i32 = 2;
 
 /// Where `swaylock` is installed.
 pub(super) fn program() -> Option<PathBuf> {
     PLACES.iter().map(|place| Path::new(place).join(PROGRAM)).find(|path| path.is_file())
 }
 
-/// Locks, and returns the locker that the compositor has let lock. It is an older one when the
-/// compositor refused ours beside it.
-pub(super) fn lock(session: &DesktopSession) -> io::Result<ProcessId> {
+/// The locker that the compositor has let lock.
+pub(super) struct Locked {
+    /// Which process it is.
+    pub(super) locker: ProcessId,
+    /// Its end and its exit status, when it was started here and says when it is ready.
+    pub(super) held: Option<Held>,
+}
+
+/// Locks. It is an older locker that holds the screen when the compositor refused ours beside it.
+pub(super) fn lock(session: &DesktopSession) -> io::Result<Locked> {
     let program = program().ok_or(io::ErrorKind::NotFound)?;
-    let held = Held::start(session, &program, &["--daemonize", "--color", "10151a"])?;
-    match held.wait(LOCKED_WITHIN) {
-        Some(Ended::Itself) => {}
-        // Two: another locker holds the screen (swaylock's `EXIT_FAILURE` is one).
-        Some(Ended::Died(2)) => {}
-        Some(Ended::Died(status)) => {
-            return Err(io::Error::other(format!("{PROGRAM} ended with status {status}")));
+    let args = [&["--ready-fd", TELLS_ON], COLOR.as_slice()].concat();
+    let held = Held::start_teller(session, &program, &args)?;
+    match held.wait_ready(LOCKED_WITHIN) {
+        Readiness::Ready => Ok(Locked { locker: held.process.clone(), held: Some(held) }),
+        Readiness::Ended(Ended::Died(ANOTHER_LOCKS)) => found(session),
+        // Before 1.7 it knows no `--ready-fd`.
+        Readiness::Ended(Ended::Died(_)) => lock_in_background(session, &program),
+        Readiness::Ended(Ended::Itself | Ended::Unknown) => {
+            Err(io::Error::other("swaylock ended at once"))
         }
-        Some(Ended::Unknown) => return Err(io::Error::other("how swaylock ended is unknown")),
-        None => {
-            let processes = LinuxProcesses::of_uid(session.account.uid, KeepList::default());
-            let _already_gone = processes.end(&held.process);
-            return Err(io::ErrorKind::TimedOut.into());
-        }
+        Readiness::Silent => Err(too_slow(session, &held)),
     }
-    running(session).ok_or_else(|| io::Error::other("swaylock ended at once"))
+}
+
+/// `swaylock --daemonize` ends once the screen is locked, and leaves the locker behind (swaylock(1)).
+fn lock_in_background(session: &DesktopSession, program: &Path) -> io::Result<Locked> {
+    let args = [&["--daemonize"], COLOR.as_slice()].concat();
+    let held = Held::start(session, program, &args)?;
+    match held.wait(LOCKED_WITHIN) {
+        Some(Ended::Itself | Ended::Died(ANOTHER_LOCKS)) => found(session),
+        Some(Ended::Died(status)) => {
+            Err(io::Error::other(format!("{PROGRAM} ended with status {status}")))
+        }
+        Some(Ended::Unknown) => Err(io::Error::other("how swaylock ended is unknown")),
+        None => Err(too_slow(session, &held)),
+    }
+}
+
+fn too_slow(session: &DesktopSession, held: &Held) -> io::Error {
+    let processes = LinuxProcesses::of_uid(session.account.uid, KeepList::default());
+    let _already_gone = processes.end(&held.process);
+    io::ErrorKind::TimedOut.into()
+}
+
+fn found(session: &DesktopSession) -> io::Result<Locked> {
+    let locker = running(session).ok_or_else(|| io::Error::other("swaylock ended at once"))?;
+    Ok(Locked { locker, held: None })
 }
 
 /// A `swaylock` of root's that runs awake for the account. Its helper for passwords is left out.
-pub(super) fn running(session: &DesktopSession) -> Option<ProcessId> {
+fn running(session: &DesktopSession) -> Option<ProcessId> {
     let processes = LinuxProcesses::of_uid(session.account.uid, KeepList::default());
     let listed = processes.list().unwrap_or_default();
     let is_locker = |process: &&Process| {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use exeunt_engine::ports::{LockError, LockState, Locker, ProcessId, Processes};
+use exeunt_engine::ports::{LockError, LockState, Locker, Process, ProcessId, Processes};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use x11rb::connection::Connection;
 use x11rb::errors::{ConnectionError, ReplyError};
@@ -19,6 +19,7 @@ use x11rb::protocol::xproto::{
 use x11rb::rust_connection::RustConnection;
 
 use super::display::{self, DisplayError};
+use super::proof::{Kind, Proof, Seen, told};
 use super::{DesktopSession, LockProgram, start};
 use crate::bounded;
 use crate::process::{KeepList, LinuxProcesses, is_trusted_program};
@@ -26,6 +27,8 @@ use crate::process::{KeepList, LinuxProcesses, is_trusted_program};
 /// Lockers that are recognised whoever started them, as long as root owns the program.
 const LOCKERS: &[&str] =
     &["xsecurelock", "i3lock", "xscreensaver", "xscreensaver-gfx", "slock", "xtrlock"];
+/// The curtain is the tray's program, called so.
+const CURTAIN: (&str, &[u8]) = ("exeunt-tray", b"curtain");
 /// How many pixels at the edges may stay free. `xsecurelock` leaves one, so that compositors do not
 /// take its window for a full-screen program; what shows is in the overlay above it.
 const BORDER: i32 = 1;
@@ -74,7 +77,7 @@ impl X11Locker {
     /// Lockers that run for the account now, whoever started them. One that is stopped is none.
     #[must_use]
     pub fn detect(&self) -> Vec<ProcessId> {
-        detect(&self.session).into_values().collect()
+        detect(&self.session).into_values().map(|found| found.id).collect()
     }
 }
 
@@ -87,6 +90,17 @@ impl Locker for X11Locker {
     }
 
     fn is_locked(&self) -> LockState {
+        told(self.look())
+    }
+
+    fn wait_locked(&self, deadline: Duration) -> LockState {
+        told(self.wait(deadline))
+    }
+}
+
+impl X11Locker {
+    /// One look.
+    pub(super) fn look(&self) -> Seen {
         let session = self.session.clone();
         let seen = bounded::run(LOOK_LIMIT, move |hangup| {
             let (connection, screen) = match display::connect(&session, hangup) {
@@ -98,7 +112,8 @@ impl Locker for X11Locker {
         seen.unwrap_or_else(|| not_proved("the X server did not answer in time"))
     }
 
-    fn wait_locked(&self, deadline: Duration) -> LockState {
+    /// Looks until the screen is locked or `deadline` has passed.
+    pub(super) fn wait(&self, deadline: Duration) -> Seen {
         let session = self.session.clone();
         let seen = bounded::run(deadline.saturating_add(LOOK_LIMIT), move |hangup| {
             let until = Instant::now() + deadline;
@@ -131,7 +146,7 @@ fn watch(
     connection: &RustConnection,
     screen: usize,
     until: Instant,
-) -> Result<LockState, ReplyError> {
+) -> Result<Seen, ReplyError> {
     let wanted = EventMask::SUBSTRUCTURE_NOTIFY | EventMask::FOCUS_CHANGE;
     let aux = ChangeWindowAttributesAux::new().event_mask(wanted);
     let Some(root) = root(connection, screen) else { return Ok(not_proved("no such screen")) };
@@ -139,7 +154,7 @@ fn watch(
     loop {
         let state = look(session, connection, screen)?;
         let left = until.saturating_duration_since(Instant::now());
-        if matches!(state, LockState::Locked { .. }) || left.is_zero() {
+        if state.is_ok() || left.is_zero() {
             return Ok(state);
         }
         await_event(connection, left.min(LOOK_AGAIN))?;
@@ -169,30 +184,45 @@ fn look(
     session: &DesktopSession,
     connection: &RustConnection,
     screen: usize,
-) -> Result<LockState, ReplyError> {
+) -> Result<Seen, ReplyError> {
     let lockers = detect(session);
     if lockers.is_empty() {
         return Ok(not_proved("no locker is running"));
     }
     let Some(root) = root(connection, screen) else { return Ok(not_proved("no such screen")) };
-    let Some(locker) = cover(connection, &root, &lockers)? else {
+    let Some((name, locker)) = cover(connection, &root, &lockers)? else {
         return Ok(not_proved("no window of the locker covers the screen"));
     };
     if !is_keyboard_grabbed(connection, root.window)? {
         return Ok(not_proved("nothing holds the keyboard"));
     }
-    if locker.starts_with("xscreensaver") {
+    let mut locker = locker;
+    if name.starts_with("xscreensaver") {
         // Its daemon holds the keyboard. What draws lives on without it, and so does the property.
-        if !lockers.keys().any(|name| name.starts_with("xscreensaver (")) {
+        let daemon = lockers.iter().find(|(name, _)| name.starts_with("xscreensaver ("));
+        let Some((_, daemon)) = daemon else {
             return Ok(not_proved("xscreensaver has ended and left its picture behind"));
-        }
+        };
         if !is_xscreensaver_locked(connection, root.window)? {
             return Ok(not_proved("xscreensaver blanks the screen and does not lock it"));
         }
+        locker = daemon;
     }
-    Ok(LockState::Locked {
-        how: format!("{locker} runs, covers the screen and holds the keyboard"),
-    })
+    let how = format!("{name} runs, covers the screen and holds the keyboard");
+    Ok(Ok(Proof { how, locker: locker.id.clone(), kind: locker.kind }))
+}
+
+/// Whether a window of that process covers the screen, and a client holds the keyboard.
+pub(super) fn is_held_by(session: &DesktopSession, locker: &ProcessId) -> bool {
+    let (session, id) = (session.clone(), locker.clone());
+    let held = bounded::run(LOOK_LIMIT, move |hangup| {
+        let (connection, screen) = display::connect(&session, hangup).ok()?;
+        let root = root(&connection, screen)?;
+        let lockers = BTreeMap::from([(String::new(), Found { id, kind: Kind::Daemon })]);
+        let covers = cover(&connection, &root, &lockers).ok()?.is_some();
+        Some(covers && is_keyboard_grabbed(&connection, root.window).ok()?)
+    });
+    held.flatten() == Some(true)
 }
 
 /// Whether a client holds the keyboard of the session's X server.
@@ -227,14 +257,48 @@ fn is_xscreensaver_locked(connection: &RustConnection, root: Window) -> Result<b
     Ok(word == Some(lock))
 }
 
+/// A locker that runs.
+struct Found {
+    id: ProcessId,
+    kind: Kind,
+}
+
 /// Lockers of the account that run, by name and pid.
-fn detect(session: &DesktopSession) -> BTreeMap<String, ProcessId> {
+fn detect(session: &DesktopSession) -> BTreeMap<String, Found> {
     let processes = LinuxProcesses::of_uid(session.account.uid, KeepList::default());
-    let running = processes.list().unwrap_or_default().into_iter().filter(|process| {
-        !process.zombie && process.exe_root_owned && is_trusted_program(&process.exe, LOCKERS)
+    let running = processes.list().unwrap_or_default().into_iter().filter_map(|process| {
+        let kind = kind_of(&process).filter(|_| !process.zombie && process.exe_root_owned)?;
+        Some((process, kind))
     });
-    let awake = running.filter(|process| !processes.is_frozen(&process.id).unwrap_or(true));
-    awake.map(|process| (format!("{} ({})", process.comm, process.id.pid), process.id)).collect()
+    let awake = running.filter(|(process, _)| !processes.is_frozen(&process.id).unwrap_or(true));
+    awake
+        .map(|(process, kind)| {
+            let name = format!("{} ({})", process.comm, process.id.pid);
+            (name, Found { id: process.id, kind })
+        })
+        .collect()
+}
+
+/// Which locker a program is; None: none.
+fn kind_of(process: &Process) -> Option<Kind> {
+    let (tray, curtain) = CURTAIN;
+    if is_trusted_program(&process.exe, &[tray]) {
+        return (process.args.get(1).map(Vec::as_slice) == Some(curtain)).then_some(Kind::Curtain);
+    }
+    if is_trusted_program(&process.exe, &["xscreensaver", "xscreensaver-gfx"]) {
+        return Some(Kind::Daemon);
+    }
+    is_trusted_program(&process.exe, LOCKERS).then_some(Kind::Password)
+}
+
+/// The curtains that hang before the session's screens, awake or not.
+pub(super) fn curtains(session: &DesktopSession) -> Vec<ProcessId> {
+    let processes = LinuxProcesses::of_uid(session.account.uid, KeepList::default());
+    let listed = processes.list().unwrap_or_default().into_iter();
+    let curtains = listed.filter(|process| {
+        !process.zombie && process.exe_root_owned && kind_of(process) == Some(Kind::Curtain)
+    });
+    curtains.map(|process| process.id).collect()
 }
 
 struct Root {
@@ -254,11 +318,11 @@ fn root(connection: &RustConnection, screen: usize) -> Option<Root> {
 
 /// The name of a locker that owns a visible window over the whole screen. A compositor's overlay
 /// may stand between it and the root, so its children are looked at too.
-fn cover(
+fn cover<'a>(
     connection: &RustConnection,
     root: &Root,
-    lockers: &BTreeMap<String, ProcessId>,
-) -> Result<Option<String>, ReplyError> {
+    lockers: &'a BTreeMap<String, Found>,
+) -> Result<Option<(&'a str, &'a Found)>, ReplyError> {
     let tops = connection.query_tree(root.window)?.reply()?.children;
     for &top in tops.iter().rev() {
         let mut windows = vec![top];
@@ -270,8 +334,9 @@ fn cover(
                 continue;
             }
             let pid = owner(connection, window)?;
-            if let Some((name, _)) = lockers.iter().find(|(_, id)| Some(id.pid) == pid) {
-                return Ok(Some(name.clone()));
+            if let Some((name, found)) = lockers.iter().find(|(_, found)| Some(found.id.pid) == pid)
+            {
+                return Ok(Some((name, found)));
             }
         }
     }
@@ -326,6 +391,6 @@ fn gone_is_none<T>(reply: Result<T, ReplyError>) -> Result<Option<T>, ReplyError
     }
 }
 
-fn not_proved(why: impl std::fmt::Display) -> LockState {
-    LockState::NotProved { why: why.to_string() }
+fn not_proved(why: impl std::fmt::Display) -> Seen {
+    Err(why.to_string())
 }

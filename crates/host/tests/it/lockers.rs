@@ -133,7 +133,7 @@ fn a_locker_that_is_killed_is_started_again() {
 
 #[test]
 fn a_locker_that_no_kill_spares_ends_the_session_at_last() {
-    let rig = Rig::new(3, only("i3lock"));
+    let rig = Rig::new(3, Wishes { fallback: Fallback::EndSession, ..only("i3lock") });
     let mut last = rig.lock();
     let server = rig.server.as_ref().unwrap().0.id();
     let server = LinuxProcesses::identify(server).unwrap().unwrap();
