@@ -17,11 +17,12 @@ use crate::process::{self, Started};
 use crate::waiting;
 
 /// What is installed in the container, and not outside.
-const PACKAGES: [&str; 21] = [
+const PACKAGES: [&str; 22] = [
     "dbus-user-session",
     "foot",
     "i3lock",
     "libpam-systemd",
+    "light-locker",
     "lightdm",
     "lightdm-gtk-greeter",
     "mate-screensaver",
@@ -73,6 +74,17 @@ pub const PASSWORD: &str = "righthorse";
 const INSTALL_WITHIN: Duration = Duration::from_secs(180);
 const BOOT_WITHIN: Duration = Duration::from_secs(40);
 
+/// What a container has beside the usual.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Fitting<'a> {
+    /// Programs of the machine that runs the tests, put into `/usr/local/bin`.
+    pub programs: &'a [PathBuf],
+    /// Debian packages.
+    pub packages: &'a [&'a str],
+    /// A line of shell that is the login session, in place of openbox.
+    pub session: Option<&'a str>,
+}
+
 /// Somebody of the container, by a user id that no other rig gives out.
 #[derive(Clone, Debug)]
 pub struct Inmate {
@@ -121,15 +133,15 @@ impl Container {
     ///
     /// # Errors
     /// What is missing on this machine, or did not come up.
-    pub fn boot(warden: &Path) -> Result<Self> {
+    pub fn boot(fitting: &Fitting<'_>) -> Result<Self> {
         let nspawn = Path::new("/usr/bin/systemd-nspawn");
         ensure!(nspawn.is_file(), "systemd-nspawn is missing: install systemd-container");
         let ground = Ground::mount()?;
-        ground.install()?;
+        ground.install(fitting.packages)?;
         let first = 58_000 + (std::process::id() % 400) * 4;
         let desk = Inmate { name: "desk", uid: first };
         let lodger = Inmate { name: "lodger", uid: first + 1 };
-        ground.settle(&[&desk, &lodger], warden)?;
+        ground.settle(&[&desk, &lodger], fitting)?;
         let log = ground.dir.path().join("boot.log");
         let mut command = ground.nspawn();
         command.args(["--boot", "--private-network", "--hostname=rig", "--console=pipe"]);
@@ -204,6 +216,15 @@ impl Container {
         list.args(["-r", "D,R,S,T", "-x", "-u", &who.uid.to_string(), name]);
         let found = process::output(&mut list).unwrap_or_default();
         found.lines().filter_map(|pid| pid.parse().ok()).collect()
+    }
+
+    /// Kills a process of somebody by its pid, as they could themselves.
+    ///
+    /// # Errors
+    /// It is not theirs, or gone.
+    pub fn kill_as(&self, who: &Inmate, pid: u32) -> Result<()> {
+        let mut kill = self.command_as(who, "kill");
+        process::output(kill.args(["-KILL", &pid.to_string()])).map(drop)
     }
 
     /// Ends every process of somebody that has exactly this name, and waits for that.
@@ -301,7 +322,7 @@ impl Ground {
         command
     }
 
-    fn install(&self) -> Result<()> {
+    fn install(&self, more: &[&str]) -> Result<()> {
         let apt = |arguments: &[&str]| {
             let mut command = self.nspawn();
             let limit = INSTALL_WITHIN.as_secs().to_string();
@@ -311,12 +332,13 @@ impl Ground {
         };
         let mut install = vec!["install", "-y", "--no-install-recommends"];
         install.extend(PACKAGES);
+        install.extend(more);
         // The machine's lists may be older than what is offered now.
         apt(&install).or_else(|_| apt(&["update"]).and_then(|()| apt(&install)))
     }
 
     /// Everything that the machine needs before it boots.
-    fn settle(&self, people: &[&Inmate], warden: &Path) -> Result<()> {
+    fn settle(&self, people: &[&Inmate], fitting: &Fitting<'_>) -> Result<()> {
         let root = self.root();
         let chroot = |arguments: &[&str]| {
             process::output(Command::new("chroot").arg(&root).args(arguments)).map(drop)
@@ -337,15 +359,26 @@ impl Ground {
         self.write("usr/local/bin/rig-x", X_SERVER, 0o755)?;
         let seat = format!(
             "[LightDM]\nlogind-check-graphical=false\n[Seat:*]\nautologin-user={}\n\
-             user-session=openbox\nxserver-command=/usr/local/bin/rig-x\n",
-            desk.name
+             user-session={}\nxserver-command=/usr/local/bin/rig-x\n",
+            desk.name,
+            if fitting.session.is_some() { "rig" } else { "openbox" }
         );
         self.write("etc/lightdm/lightdm.conf.d/50-rig.conf", &seat, 0o644)?;
         self.without_terminals()?;
         self.write(&format!("home/{}/.config/openbox/autostart", desk.name), ERRANDS, 0o644)?;
         chroot(&["chown", "-R", &format!("{0}:{0}", desk.name), &desk.home()])?;
-        let inside = root.join("usr/local/bin/exeunt-warden");
-        std::fs::copy(warden, inside).with_context(|| format!("copying {}", warden.display()))?;
+        if let Some(line) = fitting.session {
+            let script = format!("#!/bin/sh\n{ERRANDS}exec {line} >>\"$HOME/log\" 2>&1\n");
+            self.write("usr/local/bin/rig-session", &script, 0o755)?;
+            let entry =
+                "[Desktop Entry]\nName=rig\nType=Application\nExec=/usr/local/bin/rig-session\n";
+            self.write("usr/share/xsessions/rig.desktop", entry, 0o644)?;
+        }
+        for program in fitting.programs {
+            let name = program.file_name().context("a program without a name")?;
+            std::fs::copy(program, root.join("usr/local/bin").join(name))
+                .with_context(|| format!("copying {}", program.display()))?;
+        }
         Ok(())
     }
 

@@ -6,6 +6,7 @@
 pub mod bench;
 pub mod browser;
 pub mod container;
+pub mod desk;
 pub mod desktop;
 pub mod gateway;
 pub mod house;

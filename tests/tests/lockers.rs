@@ -1,23 +1,18 @@
 //! Real lockers in a real login session: systemd, logind, lightdm and openbox in a container, and a
-//! sway without a screen. Somebody types before, during and after each lock.
+//! sway without a screen. Somebody types before, during and after each lock, and kills lockers as the
+//! user that they run as.
 
-use std::cell::Cell;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
-use exeunt_tests::container::{Container, Inmate, PASSWORD};
+use anyhow::{Context as _, Result, ensure};
+use exeunt_tests::container::{Container, Fitting, Inmate, PASSWORD};
+use exeunt_tests::desk::{Desk, LIMIT, LISTEN, Opened, Served, lock_once, proof, word};
 use exeunt_tests::{process, waiting};
-use serde_json::Value;
 
-const LIMIT: Duration = Duration::from_secs(20);
-const UNLOCKED_WITHIN: Duration = Duration::from_secs(30);
-/// How long a locker takes over a wrong password.
-const LINGERS: Duration = Duration::from_millis(2500);
-/// Writes down every line that is typed into it; its first line says that it listens.
-const LISTEN: &str =
-    r#"echo listening > ~/typed; while IFS= read -r l; do echo "$l" >> ~/typed; done"#;
+/// Since this release the kernel tells how a process ended to others than its parent.
+const TELLS: (u32, u32) = (6, 15);
 
 #[test]
 fn real_sessions_are_locked_and_proved_and_ended() {
@@ -31,14 +26,18 @@ fn real_sessions_are_locked_and_proved_and_ended() {
 }
 
 fn tour() -> Result<()> {
-    let container = Container::boot(&warden()?)?;
-    let desk = Desk { container: &container, settings: Cell::new("") };
+    let programs = ["exeunt-warden", "exeunt", "exeunt-tray"];
+    let programs = programs.into_iter().map(built).collect::<Result<Vec<_>>>()?;
+    let container = Container::boot(&Fitting { programs: &programs, ..Fitting::default() })?;
+    let desk = Desk::new(&container);
     desk.open_terminal()?;
     desk.keeps_typing_out("exec xss-lock -l -- i3lock -n", "i3lock", Opened::ByPassword)?;
     container.end(&container.desk, "xss-lock")?;
     desk.keeps_typing_out("exec xss-lock -l -- xsecurelock", "xsecurelock", Opened::ByPassword)?;
     container.end(&container.desk, "xss-lock")?;
-    desk.blank_is_not_locked().context("a blank xscreensaver")?;
+    let opened = Opened::ByEnding("light-locker");
+    desk.keeps_typing_out("exec light-locker", "light-locker", opened)?;
+    blank_is_not_locked(&desk).context("a blank xscreensaver")?;
     let opened = Opened::ByEnding("xscreensaver");
     desk.keeps_typing_out("exec xscreensaver --no-splash", "xscreensaver", opened)?;
     // What draws for xscreensaver lives on without it, and must count for nothing.
@@ -47,207 +46,169 @@ fn tour() -> Result<()> {
     container.end(&container.desk, "xscreensaver-gf")?;
     desk.settings.set("locker = \"i3lock\"\n");
     desk.keeps_typing_out(":", "i3lock", Opened::ByPassword)?;
-    Sway { container: &container }.keeps_typing_out().with_context(|| {
+    a_hint_is_no_lock(&desk).context("LockedHint")?;
+    guarded(&desk)?;
+    let sway = Sway { container: &container };
+    sway.keeps_typing_out().and_then(|()| sway.is_guarded()).with_context(|| {
         let log = container.read(&format!("{}/log", container.lodger.home()));
         format!("sway with swaylock; its log: {log}")
     })?;
-    desk.ends_without_a_lock().context("no lock: the session ends")
+    ends_without_a_lock(&container).context("no lock: the session ends")
 }
 
-fn warden() -> Result<PathBuf> {
+fn built(program: &str) -> Result<PathBuf> {
     let own = std::env::current_exe()?;
     let built = own.parent().and_then(|deps| deps.parent()).context("no directory above deps")?;
-    let warden = built.join("exeunt-warden");
-    ensure!(warden.is_file(), "{} is missing: `cargo xtask test` builds it", warden.display());
-    Ok(warden)
+    let path = built.join(program);
+    ensure!(path.is_file(), "{} is missing: `cargo xtask test` builds it", path.display());
+    Ok(path)
 }
 
-/// The lock of somebody's screen by the warden, as its receipt tells.
-fn lock(container: &Container, who: &Inmate, screen: &str, settings: &str) -> Result<Value> {
-    container.write("/run/warden.toml", settings)?;
-    let mut once = container.command("timeout");
-    once.args(["60", "exeunt-warden", "once", "--json", "--tier", "lock", "--home", &who.home()]);
-    once.args(["--session", screen, "--config", "/run/warden.toml"]);
-    let ended = once.output()?;
-    let heard = String::from_utf8_lossy(&ended.stderr).into_owned();
-    serde_json::from_slice(&ended.stdout).with_context(|| heard)
-}
-
-fn proof(receipt: &Value) -> Result<&str> {
-    ensure!(receipt["lock"]["state"] == "proved", "not proved: {}", receipt["lock"]);
-    ensure!(receipt["outcome"] == "verified", "{}", receipt["outcome"]);
-    receipt["lock"]["how"].as_str().context("no proof in words")
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    process::output(command).map(drop)
-}
-
-/// How a lock is opened again.
-#[derive(Clone, Copy)]
-enum Opened {
-    /// As people do.
-    ByPassword,
-    /// By ending the program of that name (as the kernel cuts it): it was this that kept typing out.
-    ByEnding(&'static str),
-}
-
-/// The session at the X display.
-struct Desk<'a> {
-    container: &'a Container,
-    settings: Cell<&'static str>,
-}
-
-impl Desk<'_> {
-    fn open_terminal(&self) -> Result<()> {
-        self.container.write("/run/listen", LISTEN)?;
-        self.container.errand("exec xterm -title typist -e sh /run/listen")?;
-        waiting::until("the terminal", LIMIT, || Ok((!self.typed().is_empty()).then_some(())))?;
-        let mut focus = self.xdotool(&["search", "--sync", "--onlyvisible", "--name", "typist"]);
-        run(focus.args(["windowactivate", "--sync"]))
-    }
-
-    /// The whole of one locker: typing before, during and after, and the proof in between.
-    fn keeps_typing_out(&self, setup: &str, how: &str, opened: Opened) -> Result<()> {
-        eprintln!("{setup}");
-        self.container.errand(setup)?;
-        self.types_around(how, opened).with_context(|| {
-            let log = self.container.read(&format!("{}/log", self.container.desk.home()));
-            format!("{setup}; its log: {log}")
+fn blank_is_not_locked(desk: &Desk<'_>) -> Result<()> {
+    let container = desk.container;
+    container.errand("exec xscreensaver --no-splash")?;
+    waiting::until("a blank screen", LIMIT, || {
+        let mut blank = desk.command("xscreensaver-command");
+        Ok(blank.arg("-activate").output()?.status.success().then_some(()))
+    })?;
+    let says = |word: &str| {
+        waiting::until(&format!("a screen that is {word}"), LIMIT, || {
+            let said = desk.command("xscreensaver-command").arg("-time").output()?.stdout;
+            Ok(String::from_utf8_lossy(&said).contains(word).then_some(()))
         })
-    }
+    };
+    says("screen blanked")?;
+    // Blank, it covers the screen and holds the keyboard. The warden asks for the lock anyway.
+    proof(&lock_once(container, &container.desk, ":0", "")?)?;
+    says("screen locked")?;
+    container.end(&container.desk, "xscreensaver")
+}
 
-    fn types_around(&self, how: &str, opened: Opened) -> Result<()> {
-        let (before, during, after) = (word("before"), word("during"), word("after"));
-        self.type_until_seen(&before)?;
-        let receipt = self.lock_when_it_listens(how)?;
-        eprintln!("  {}", proof(&receipt)?);
-        self.type_line(&during)?;
-        match opened {
-            Opened::ByPassword => self.unlock(&after)?,
-            Opened::ByEnding(program) => {
-                self.container.end(&self.container.desk, program)?;
-                self.type_until_seen(&after)?;
-            }
-        }
-        let typed = self.typed();
-        ensure!(typed.contains(&before) && typed.contains(&after), "{typed:?}");
-        ensure!(
-            !typed.iter().any(|line| line.contains(&during)),
-            "typed under the lock: {typed:?}"
-        );
-        Ok(())
-    }
+/// logind is told that the session is locked, and believes it. Nothing is.
+fn a_hint_is_no_lock(desk: &Desk<'_>) -> Result<()> {
+    let container = desk.container;
+    let sessions = container.sessions(&container.desk)?;
+    let id = sessions.first().context("no session")?;
+    let session = "/org/freedesktop/login1/session/auto";
+    container.errand(&format!(
+        "XDG_SESSION_ID={id} busctl call org.freedesktop.login1 {session} \
+         org.freedesktop.login1.Session SetLockedHint b true"
+    ))?;
+    let hint = || {
+        let mut show = container.command("loginctl");
+        process::output(show.args(["show-session", id, "--property=LockedHint"]))
+    };
+    waiting::until("the hint", LIMIT, || Ok((hint()?.trim() == "LockedHint=yes").then_some(())))?;
+    let settings = "locker = \"logind\"\nlock_fallback = \"report\"\n";
+    let receipt = lock_once(container, &container.desk, ":0", settings)?;
+    ensure!(receipt["lock"]["state"] == "not_proved", "{}", receipt["lock"]);
+    ensure!(receipt["outcome"] == "partial", "{}", receipt["outcome"]);
+    Ok(())
+}
 
-    /// A listener says nothing when it is ready: it is there, and then gets a moment.
-    fn lock_when_it_listens(&self, how: &str) -> Result<Value> {
-        let container = self.container;
-        if self.settings.get().is_empty() {
-            let programs = ["xss-lock", "xscreensaver", "mate-screensave"];
-            waiting::until("the listener", LIMIT, || {
-                let running = |name: &&str| !container.pids(&container.desk, name).is_empty();
-                Ok(programs.iter().find(|name| running(name)).map(drop))
-            })?;
-            run(container.command("sleep").arg("1"))?;
-        }
-        let receipt = lock(container, &container.desk, ":0", self.settings.get())?;
-        let said = proof(&receipt)?;
-        ensure!(said.contains(how), "locked by another: {said}");
-        Ok(receipt)
+/// Lockers that are killed by the user that they run as, under a warden that serves.
+fn guarded(desk: &Desk<'_>) -> Result<()> {
+    let container = desk.container;
+    let setting = "locker = \"i3lock\"\n";
+    comes_back(desk, setting, "i3lock", true).context("i3lock of the warden's")?;
+    let setting = "locker = \"xsecurelock\"\n";
+    comes_back(desk, setting, "xsecurelock", true).context("xsecurelock of the warden's")?;
+    for helper in ["pgrp_placehold", "saver_blank"] {
+        let left = container.pids(&container.desk, helper);
+        ensure!(left.is_empty(), "{helper} of a locker that is gone: {left:?}");
     }
-
-    /// Types the password until typing arrives again. A locker takes seconds over a wrong one, and
-    /// may lose what is typed meanwhile: `during` was one, and so is `after` as long as it is locked.
-    fn unlock(&self, after: &str) -> Result<()> {
-        let arrives = || {
-            waiting::until("a line", LINGERS, || {
-                Ok(self.typed().iter().any(|line| line == after).then_some(()))
-            })
-        };
-        waiting::until("the unlocking", UNLOCKED_WITHIN, || {
-            let _not_yet = arrives();
-            self.type_line(PASSWORD)?;
-            let _not_yet = arrives();
-            self.type_line(after)?;
-            Ok(arrives().ok())
-        })
+    if kernel()? >= TELLS {
+        container.errand("exec xss-lock -l -- i3lock -n")?;
+        desk.await_listener()?;
+        comes_back(desk, "", "i3lock", true).context("i3lock of xss-lock's")?;
+        container.end(&container.desk, "xss-lock")?;
+    } else {
+        eprintln!("skipped: this kernel tells the end of a process to its parent alone");
     }
+    comes_back(desk, "locker = \"curtain\"\n", "exeunt-tray", false).context("the curtain")
+}
 
-    fn blank_is_not_locked(&self) -> Result<()> {
-        let container = self.container;
-        container.errand("exec xscreensaver --no-splash")?;
-        waiting::until("a blank screen", LIMIT, || {
-            let mut blank = self.command("xscreensaver-command");
-            Ok(blank.arg("-activate").output()?.status.success().then_some(()))
-        })?;
-        let says = |word: &str| {
-            waiting::until(&format!("a screen that is {word}"), LIMIT, || {
-                let said = self.command("xscreensaver-command").arg("-time").output()?.stdout;
-                Ok(String::from_utf8_lossy(&said).contains(word).then_some(()))
-            })
-        };
-        says("screen blanked")?;
-        // Blank, it covers the screen and holds the keyboard. The warden asks for the lock anyway.
-        proof(&lock(container, &container.desk, ":0", "")?)?;
-        says("screen locked")?;
-        container.end(&container.desk, "xscreensaver")
+/// One locker: locked by an order, killed, there again, and opened for good as it should be.
+fn comes_back(desk: &Desk<'_>, settings: &str, program: &str, password: bool) -> Result<()> {
+    eprintln!("guarded: {program} {settings:?}");
+    let (container, who) = (desk.container, &desk.container.desk);
+    let served = Served::start(container, settings)?;
+    let (before, during, after) = (word("before"), word("during"), word("after"));
+    desk.type_until_seen(&before)?;
+    let receipt = served.order(who)?;
+    let said = proof(&receipt)?;
+    eprintln!("  {said}");
+    let first = *container.pids(who, program).first().context("no locker")?;
+    ensure!(said.contains(&format!("({first})")), "locked by another than {first}: {said}");
+    container.kill_as(who, first)?;
+    let again = waiting::until("another locker", LIMIT, || {
+        Ok(container.pids(who, program).into_iter().find(|pid| *pid != first))
+    })
+    .with_context(|| served.log())?;
+    // The guard says so once it has looked.
+    waiting::until("its lock", LIMIT, || {
+        Ok(served.log().contains("the screen is locked again").then_some(()))
+    })
+    .with_context(|| served.log())?;
+    let stands = served.lock(who)?;
+    ensure!(proof(&stands)?.contains(&format!("({again})")), "{stands}");
+    desk.type_line(&during)?;
+    if password {
+        desk.unlock(&after)?;
+    } else {
+        desk.type_line(PASSWORD)?;
+        ensure!(container.pids(who, program) == [again], "a password opened it");
+        served.begin(who)?;
+        desk.type_until_seen(&after)?;
     }
+    desk.kept_out(&during)?;
+    waiting::until("the guard's end", LIMIT, || {
+        let log = served.log();
+        let over = ["the screen was unlocked", "the curtain was lifted"];
+        Ok(over.iter().any(|why| log.contains(why)).then_some(()))
+    })
+    .with_context(|| served.log())?;
+    ensure!(container.pids(who, program).is_empty(), "it was locked again: {}", served.log());
+    Ok(())
+}
 
-    /// Nothing can lock: policy ends the session, and the greeter is back.
-    fn ends_without_a_lock(&self) -> Result<()> {
-        let container = self.container;
-        let who = &container.desk;
-        let before = container.sessions(who)?;
-        let receipt = lock(container, who, ":0", "locker = \"swaylock\"\n")?;
-        ensure!(receipt["lock"]["state"] == "not_proved", "{}", receipt["lock"]);
-        ensure!(container.sessions(who)? == before, "a report ends nothing");
-        let settings = "locker = \"swaylock\"\nlock_fallback = \"end-session\"\n";
-        let receipt = lock(container, who, ":0", settings)?;
-        let said = proof(&receipt)?;
-        eprintln!("  {said}");
-        ensure!(said.starts_with("session ended: logind"), "{said}");
-        ensure!(container.sessions(who)?.is_empty(), "{:?}", container.sessions(who)?);
-        for program in ["openbox", "xterm", "sh"] {
-            ensure!(container.pids(who, program).is_empty(), "{program} lives on");
-        }
-        Ok(())
-    }
-
-    fn command(&self, program: &str) -> Command {
-        self.container.command_as(&self.container.desk, program)
-    }
-
-    fn xdotool(&self, arguments: &[&str]) -> Command {
-        let mut command = self.command("timeout");
-        command.args(["10", "xdotool"]).args(arguments);
-        command
-    }
-
-    fn type_line(&self, word: &str) -> Result<()> {
-        run(&mut self.xdotool(&["type", "--delay", "12", word]))?;
-        run(&mut self.xdotool(&["key", "Return"]))
-    }
-
-    fn type_until_seen(&self, word: &str) -> Result<()> {
-        let arrived = waiting::until(&format!("the arrival of {word:?}"), LIMIT, || {
-            self.type_line(word)?;
-            Ok(self.typed().iter().any(|line| line == word).then_some(()))
-        });
-        arrived.with_context(|| format!("so far: {:?}", self.typed()))
-    }
-
-    fn typed(&self) -> Vec<String> {
-        let text = self.container.read(&format!("{}/typed", self.container.desk.home()));
-        text.lines().map(str::to_owned).collect()
+fn kernel() -> Result<(u32, u32)> {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let mut numbers = release.split('.').map(str::parse::<u32>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => Ok((major, minor)),
+        _ => Ok((0, 0)),
     }
 }
 
-/// A word that was never typed before.
-fn word(stem: &str) -> String {
-    use std::sync::atomic::{AtomicU32, Ordering};
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    format!("{stem}{number}")
+/// Nothing can lock: the session is ended, as is usual, and the greeter is back.
+fn ends_without_a_lock(container: &Container) -> Result<()> {
+    let who = &container.desk;
+    let before = container.sessions(who)?;
+    let server = servers(container)?;
+    let spared = "locker = \"swaylock\"\nlock_fallback = \"report\"\n";
+    let receipt = lock_once(container, who, ":0", spared)?;
+    ensure!(receipt["lock"]["state"] == "not_proved", "{}", receipt["lock"]);
+    ensure!(container.sessions(who)? == before, "a report ends nothing");
+    let served = Served::start(container, "locker = \"swaylock\"\n")?;
+    let receipt = served.order(who)?;
+    let said = proof(&receipt)?;
+    eprintln!("  {said}");
+    ensure!(said.starts_with("session ended: logind"), "{said}");
+    ensure!(container.sessions(who)?.is_empty(), "{:?}", container.sessions(who)?);
+    for program in ["openbox", "xterm", "sh"] {
+        ensure!(container.pids(who, program).is_empty(), "{program} lives on");
+    }
+    waiting::until("the greeter's own X server", LIMIT, || {
+        let now = servers(container)?;
+        Ok((!now.is_empty() && now.iter().all(|pid| !server.contains(pid))).then_some(()))
+    })
+}
+
+/// The X servers.
+fn servers(container: &Container) -> Result<Vec<String>> {
+    let found = container.command("pgrep").args(["-x", "Xvfb"]).output()?;
+    Ok(String::from_utf8_lossy(&found.stdout).lines().map(str::to_owned).collect())
 }
 
 /// A wlroots compositor without a screen.
@@ -269,24 +230,53 @@ impl Sway<'_> {
         self.start("foot -e sh /run/listen")?;
         let (before, during, after) = (word("before"), word("during"), word("after"));
         self.type_until_seen(&before)?;
-        let receipt = lock(self.container, who, "wayland-1", "")?;
+        let receipt = lock_once(self.container, who, "wayland-1", "")?;
         let said = proof(&receipt)?;
         eprintln!("  {said}");
         ensure!(said.starts_with("swaylock"), "{said}");
         self.type_line(&during)?;
+        self.unlock(&after)?;
+        self.kept_out(&during)
+    }
+
+    /// Under a warden that serves, a swaylock that is killed is replaced.
+    fn is_guarded(&self) -> Result<()> {
+        eprintln!("sway with swaylock, guarded");
+        let who = &self.container.lodger;
+        let served = Served::start(self.container, "")?;
+        let ordered = served.order(who)?;
+        eprintln!("  {}", proof(&ordered)?);
+        let first = self.container.pids(who, "swaylock");
+        self.container.kill_as(who, *first.first().context("no swaylock")?)?;
+        waiting::until("another swaylock", LIMIT, || {
+            let now = self.container.pids(who, "swaylock");
+            Ok((!now.is_empty() && !now.iter().any(|pid| first.contains(pid))).then_some(()))
+        })
+        .with_context(|| served.log())?;
+        let (during, after) = (word("during"), word("after"));
+        waiting::until("its lock", LIMIT, || {
+            Ok(served.log().contains("the screen is locked again").then_some(()))
+        })?;
+        self.type_line(&during)?;
+        self.unlock(&after)?;
+        self.kept_out(&during)
+    }
+
+    fn unlock(&self, after: &str) -> Result<()> {
         waiting::until("the unlocking", LIMIT, || {
             self.type_line(PASSWORD)?;
             let gone = waiting::until("the end of swaylock", Duration::from_secs(4), || {
-                Ok(self.container.pids(who, "swaylock").is_empty().then_some(()))
+                let left = self.container.pids(&self.container.lodger, "swaylock");
+                Ok(left.is_empty().then_some(()))
             });
             Ok(gone.ok())
         })?;
-        self.type_until_seen(&after)?;
+        self.type_until_seen(after)
+    }
+
+    fn kept_out(&self, during: &str) -> Result<()> {
         let typed = self.typed();
-        let inside = typed.iter().any(|line| line.contains(&during));
-        if inside {
-            bail!("typed under the lock: {typed:?}");
-        }
+        ensure!(!typed.iter().any(|line| line.contains(during)), "typed under the lock: {typed:?}");
         Ok(())
     }
 
@@ -303,13 +293,14 @@ impl Sway<'_> {
         let mut shell = self.command("sh");
         // sway takes a display that is named for one to open a window in.
         let unset = if line.starts_with("sway") { "unset WAYLAND_DISPLAY; " } else { "" };
-        run(shell.args(["-c", &format!("{unset}{line}")]))
+        process::output(shell.args(["-c", &format!("{unset}{line}")])).map(drop)
     }
 
     fn type_line(&self, word: &str) -> Result<()> {
         let mut keys = self.command("timeout");
         // The first key of a new keyboard may be lost.
-        run(keys.args(["10", "wtype", "-d", "12", "-k", "Shift_L", word, "-k", "Return"]))
+        process::output(keys.args(["10", "wtype", "-d", "12", "-k", "Shift_L", word, "-k", "Return"]))
+            .map(drop)
     }
 
     fn type_until_seen(&self, word: &str) -> Result<()> {

@@ -29,6 +29,10 @@ enum Task {
         /// Only tests whose name contains this.
         #[arg(long)]
         filter: Option<String>,
+        /// Only the lockers of whole desktops: Cinnamon, Plasma and GNOME, each installed in a
+        /// container. It takes minutes, and no other run includes it.
+        #[arg(long, conflicts_with = "filter")]
+        desktops: bool,
     },
     /// Formatting, lints, types of the window pages, layering, generated files.
     Lint {
@@ -76,7 +80,8 @@ fn main() -> ExitCode {
             let flags = [(headless, "--headless"), (json, "--json"), (keep, "--keep")];
             tasks::demo(consent, &chosen(&flags))
         }
-        Task::Test { filter } => tasks::test(consent, filter.as_deref()),
+        Task::Test { desktops: true, .. } => tasks::desktops(consent),
+        Task::Test { filter, desktops: false } => tasks::test(consent, filter.as_deref()),
         Task::Lint { deep } => tasks::lint(consent, deep),
         Task::Ui => tasks::ui(),
         Task::Bench(Bench { name, json, quick }) => {

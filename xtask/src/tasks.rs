@@ -54,6 +54,19 @@ pub(crate) fn test(consent: Consent, filter: Option<&str>) -> Result<ExitCode> {
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// The lockers of whole desktops, which no other run includes.
+pub(crate) fn desktops(consent: Consent) -> Result<ExitCode> {
+    packages::ensure(Need::Everything, consent)?;
+    pages()?;
+    Step::new("building").run(cargo("build").args(["--workspace", "--bins"]).args(FEATURES))?;
+    let mut tests = cargo("test");
+    tests.args(["--workspace", "--test", "desktops"]).args(FEATURES);
+    // One at a time: each is a machine of its own.
+    tests.args(["--", "--ignored", "--nocapture", "--test-threads=1"]);
+    Step::new("locking whole desktops").run(&mut tests)?;
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Everything that can be judged without executing it.
 pub(crate) fn lint(consent: Consent, deep: bool) -> Result<ExitCode> {
     packages::ensure(Need::Build, consent)?;

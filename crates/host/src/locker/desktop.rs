@@ -307,7 +307,8 @@ impl Inner {
         })
     }
 
-    /// light-locker lives, and a greeter stands in front of the session on its seat.
+    /// light-locker lives, and a greeter stands in front of the session on its seat. Before the greeter
+    /// is there, light-locker covers the screen itself, as other lockers do.
     fn greeter_proof(&self) -> Option<Proof> {
         use exeunt_engine::ports::Processes as _;
         if !self.state().told_logind {

@@ -26,7 +26,7 @@ use crate::process::{KeepList, LinuxProcesses, is_trusted_program};
 
 /// Lockers that are recognised whoever started them, as long as root owns the program.
 const LOCKERS: &[&str] =
-    &["xsecurelock", "i3lock", "xscreensaver", "xscreensaver-gfx", "slock", "xtrlock"];
+    &["xsecurelock", "i3lock", "xscreensaver", "xscreensaver-gfx", "light-locker", "slock", "xtrlock"];
 /// The curtain is the tray's program, called so.
 const CURTAIN: (&str, &[u8]) = ("exeunt-tray", b"curtain");
 /// How many pixels at the edges may stay free. `xsecurelock` leaves one, so that compositors do not
@@ -285,7 +285,7 @@ fn kind_of(process: &Process) -> Option<Kind> {
     if is_trusted_program(&process.exe, &[tray]) {
         return (process.args.get(1).map(Vec::as_slice) == Some(curtain)).then_some(Kind::Curtain);
     }
-    if is_trusted_program(&process.exe, &["xscreensaver", "xscreensaver-gfx"]) {
+    if is_trusted_program(&process.exe, &["xscreensaver", "xscreensaver-gfx", "light-locker"]) {
         return Some(Kind::Daemon);
     }
     is_trusted_program(&process.exe, LOCKERS).then_some(Kind::Password)
