@@ -78,7 +78,7 @@ pub(super) struct Inner {
 #[derive(Default)]
 pub(super) struct State {
     /// Ways that fit and were not asked yet, the best last.
-    left: Vec<Way>,
+    pub(super) left: Vec<Way>,
     /// The way that was asked last.
     pub(super) last: Option<Way>,
     /// Screen savers that were told to lock, so that "active" means locked.
@@ -176,7 +176,7 @@ impl Inner {
     }
 
     /// Asks the best way that is left, and the next when that fails.
-    fn ask_next(inner: &Arc<Self>) -> Result<(), LockError> {
+    pub(super) fn ask_next(inner: &Arc<Self>) -> Result<(), LockError> {
         let fits = if inner.session.wayland_display.is_some() { "swaylock" } else { "xsecurelock" };
         let mut last = LockError::NoLocker(fits);
         loop {

@@ -141,6 +141,7 @@ impl Inner {
         if inner.wishes.unguarded || !inner.wishes.guards.claim(&proof.locker) {
             return;
         }
+        inner.state().left.clear();
         let Some(guarded) = Self::watch(proof.clone(), held) else { return };
         let own = Arc::clone(inner);
         let spawned = std::thread::Builder::new()
@@ -193,12 +194,13 @@ impl Inner {
             }
             since = Instant::now();
             tracing::warn!(pid, ?ended, restarts, "the locker died");
+            let mut tries = 0;
             guarded = loop {
                 if restarts >= RESTARTS {
                     return self.give_up(pid);
                 }
-                restarts += 1;
-                match self.relock() {
+                (restarts, tries) = (restarts + 1, tries + 1);
+                match self.relock(tries) {
                     Some(again) => break again,
                     None if self.answers() => {}
                     None => return tracing::info!(pid, "the session is over"),
@@ -236,18 +238,20 @@ impl Inner {
         }
     }
 
-    /// Locks again, first as it was locked before, then in every way that fits.
-    fn relock(self: &Arc<Self>) -> Option<Guarded> {
+    /// Locks again: at the first try as it was locked before, then in every way that fits.
+    fn relock(self: &Arc<Self>, tries: u32) -> Option<Guarded> {
         let until = Instant::now() + RELOCKED_WITHIN;
-        let last = self.state().last;
-        let asked = match last {
-            Some(way) => Self::ask(self, way).map_err(|error| error.to_string()),
-            None => Err("nothing was asked before".to_owned()),
+        let last = self.state().last.filter(|_| tries == 1);
+        let asked = match last.map(|way| Self::ask(self, way)) {
+            Some(Ok(())) => Ok(()),
+            Some(Err(error)) => {
+                tracing::warn!(%error, "the way that locked before failed");
+                Self::ask_all(self)
+            }
+            None if self.state().left.is_empty() => Self::ask_all(self),
+            None => Self::ask_next(self),
         };
-        if let Err(error) = asked {
-            tracing::warn!(error, "the way that locked before failed");
-            Self::ask_all(self).ok()?;
-        }
+        asked.map_err(|error| tracing::warn!(%error, "no way to lock is left")).ok()?;
         loop {
             let seen: Seen = self.wait(LOOK_AGAIN);
             let held_died =
@@ -255,6 +259,7 @@ impl Inner {
             match seen {
                 Ok(proof) if !held_died => {
                     let held = self.state().held.take();
+                    self.state().left.clear();
                     if !self.wishes.guards.claim(&proof.locker) {
                         return None;
                     }
