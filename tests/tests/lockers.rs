@@ -113,7 +113,7 @@ fn guarded(desk: &Desk<'_>) -> Result<()> {
     comes_back(desk, setting, "i3lock", true).context("i3lock of the warden's")?;
     let setting = "locker = \"xsecurelock\"\n";
     comes_back(desk, setting, "xsecurelock", true).context("xsecurelock of the warden's")?;
-    for helper in ["pgrp_placeholde", "saver_blank"] {
+    for helper in ["pgrp_placeholde", "saver_multiplex", "sleep"] {
         let left = container.pids(&container.desk, helper);
         ensure!(left.is_empty(), "{helper} of a locker that is gone: {left:?}");
     }
