@@ -45,8 +45,9 @@ pub(crate) fn run() -> anyhow::Result<()> {
     window.add_events(gdk::EventMask::VISIBILITY_NOTIFY_MASK);
     window.connect_key_press_event(|_, _| Propagation::Stop);
     window.connect_delete_event(|_, _| Propagation::Stop);
-    window.connect_visibility_notify_event(|window, event| {
-        if event.state() != VisibilityState::Unobscured
+    window.connect_event(|window, event| {
+        let seen = event.downcast_ref::<gdk::EventVisibility>();
+        if seen.is_some_and(|event| event.state() != VisibilityState::Unobscured)
             && let Some(own) = window.window()
         {
             own.raise();
