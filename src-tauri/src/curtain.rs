@@ -18,7 +18,9 @@ use crate::words::word;
 /// Another client may hold the keyboard for a moment, and nothing tells when it lets go.
 const GRAB_AGAIN: Duration = Duration::from_millis(10);
 /// Side of the mark at 96 dots per inch, in pixels.
-const MARK: f64 = 64.0;
+const MARK: f64 = 48.0;
+/// Its empty edge, as a share of its grid: the words stand flush with what is drawn.
+const EDGE: f64 = 0.125;
 /// The dots per inch that sizes are meant for.
 const PLAIN_DPI: f64 = 96.0;
 /// How wide the words may run, in characters.
@@ -160,11 +162,13 @@ fn mark(screen: &gdk::Screen) -> gtk::DrawingArea {
     let pixels = side.round() as i32;
     area.set_size_request(pixels, pixels);
     area.set_halign(gtk::Align::Start);
+    area.set_margin_bottom(pixels / 2);
     area.connect_draw(move |area, context| {
         let colour = area.style_context().color(gtk::StateFlags::NORMAL);
         context.set_source_rgba(colour.red(), colour.green(), colour.blue(), colour.alpha());
-        for [left, top, right, bottom] in Mark::Closed.parts() {
-            context.rectangle(side * left, side * top, side * (right - left), side * (bottom - top));
+        let at = |share: f64| side * (share - EDGE) / (1.0 - 2.0 * EDGE);
+        for [left, top, right, bottom] in Mark::Closed.parts().map(|part| part.map(at)) {
+            context.rectangle(left, top, right - left, bottom - top);
         }
         if let Err(error) = context.fill() {
             eprintln!("exeunt-tray: the mark: {error}");
@@ -174,17 +178,19 @@ fn mark(screen: &gdk::Screen) -> gtk::DrawingArea {
     area
 }
 
+/// Whether the person's theme is, however it was chosen.
+fn is_dark(plain: &gtk::Window) -> bool {
+    let ground = plain.style_context().lookup_color("theme_bg_color");
+    ground.is_some_and(|ground| ground.red() + ground.green() + ground.blue() < 1.5)
+}
+
 fn dress(screen: &gdk::Screen) -> anyhow::Result<()> {
-    let settings = gtk::Settings::default();
-    let dark = settings.is_some_and(|settings| {
-        let theme = settings.gtk_theme_name().unwrap_or_default().to_lowercase();
-        settings.is_gtk_application_prefer_dark_theme() || theme.ends_with("dark")
-    });
+    let dark = is_dark(&gtk::Window::new(gtk::WindowType::Popup));
     let [canvas, ink, second, edge] = if dark { DARK } else { LIGHT };
     // Points, not pixels: they follow the dots per inch that the person chose.
     let style = format!(
         ".curtain {{ background: {canvas}; color: {ink}; }}
-        .curtain .mark {{ color: {edge}; margin-bottom: 18pt; }}
+        .curtain .mark {{ color: {edge}; }}
         .curtain .sentence {{ font-size: 24pt; font-weight: 600; margin-bottom: 9pt; }}
         .curtain .reason {{ font-size: 13pt; color: {second}; margin-bottom: 6pt; }}
         .curtain .action {{ font-size: 13pt; margin-bottom: 18pt; }}
