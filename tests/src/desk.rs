@@ -69,10 +69,11 @@ pub fn word(stem: &str) -> String {
 #[derive(Debug)]
 pub struct Served<'a> {
     container: &'a Container,
+    unit: String,
 }
 
 impl<'a> Served<'a> {
-    /// Starts it and waits for its socket.
+    /// Starts it and waits until it serves.
     ///
     /// # Errors
     /// It did not come up.
@@ -80,13 +81,14 @@ impl<'a> Served<'a> {
         process::output(container.command("mkdir").args(["-p", "/etc/exeunt"]))?;
         let settings = format!("agent_user = \"games\"\n{settings}");
         container.write("/etc/exeunt/warden.toml", &settings)?;
+        // Each has a log of its own.
+        let unit = word("exeunt-warden-");
         let mut run = container.command("systemd-run");
-        run.args(["--quiet", "--collect", "--unit=exeunt-warden"]);
+        run.args(["--quiet", "--collect", &format!("--unit={unit}")]);
         process::output(run.arg("/usr/local/bin/exeunt-warden").arg("serve"))?;
-        let served = Self { container };
-        waiting::until("the warden's socket", LIMIT, || {
-            let there = container.command("test").args(["-S", "/run/exeunt/warden.sock"]).status()?;
-            Ok(there.success().then_some(()))
+        let served = Self { container, unit };
+        waiting::until("the warden", LIMIT, || {
+            Ok(served.log().contains("ready").then_some(()))
         })
         .with_context(|| served.log())?;
         Ok(served)
@@ -122,7 +124,8 @@ impl<'a> Served<'a> {
     #[must_use]
     pub fn log(&self) -> String {
         let mut journal = self.container.command("journalctl");
-        process::output(journal.args(["--no-pager", "--unit=exeunt-warden"])).unwrap_or_default()
+        let unit = format!("--unit={}", self.unit);
+        process::output(journal.args(["--no-pager", &unit])).unwrap_or_default()
     }
 
     fn ask(&self, who: Option<&Inmate>, arguments: &[&str]) -> Result<Value> {
@@ -141,7 +144,7 @@ impl<'a> Served<'a> {
 impl Drop for Served<'_> {
     fn drop(&mut self) {
         let mut stop = self.container.command("systemctl");
-        let _gone_with_the_container = stop.args(["stop", "exeunt-warden"]).status();
+        let _gone_with_the_container = stop.args(["stop", &self.unit]).status();
     }
 }
 

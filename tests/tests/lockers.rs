@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use exeunt_tests::container::{Container, Fitting, Inmate, PASSWORD};
+use exeunt_tests::container::{Container, Fitting, PASSWORD};
 use exeunt_tests::desk::{Desk, LIMIT, LISTEN, Opened, Served, lock_once, proof, word};
 use exeunt_tests::{process, waiting};
 
@@ -131,8 +131,17 @@ fn guarded(desk: &Desk<'_>) -> Result<()> {
 /// One locker: locked by an order, killed, there again, and opened for good as it should be.
 fn comes_back(desk: &Desk<'_>, settings: &str, program: &str, password: bool) -> Result<()> {
     eprintln!("guarded: {program} {settings:?}");
+    let served = Served::start(desk.container, settings)?;
+    comes_back_under(&served, desk, program, password).with_context(|| served.log())
+}
+
+fn comes_back_under(
+    served: &Served<'_>,
+    desk: &Desk<'_>,
+    program: &str,
+    password: bool,
+) -> Result<()> {
     let (container, who) = (desk.container, &desk.container.desk);
-    let served = Served::start(container, settings)?;
     let (before, during, after) = (word("before"), word("during"), word("after"));
     desk.type_until_seen(&before)?;
     let receipt = served.order(who)?;
@@ -143,13 +152,11 @@ fn comes_back(desk: &Desk<'_>, settings: &str, program: &str, password: bool) ->
     container.kill_as(who, first)?;
     let again = waiting::until("another locker", LIMIT, || {
         Ok(container.pids(who, program).into_iter().find(|pid| *pid != first))
-    })
-    .with_context(|| served.log())?;
+    })?;
     // The guard says so once it has looked.
     waiting::until("its lock", LIMIT, || {
         Ok(served.log().contains("the screen is locked again").then_some(()))
-    })
-    .with_context(|| served.log())?;
+    })?;
     let stands = served.lock(who)?;
     ensure!(proof(&stands)?.contains(&format!("({again})")), "{stands}");
     desk.type_line(&during)?;
@@ -157,7 +164,8 @@ fn comes_back(desk: &Desk<'_>, settings: &str, program: &str, password: bool) ->
         desk.unlock(&after)?;
     } else {
         desk.type_line(PASSWORD)?;
-        ensure!(container.pids(who, program) == [again], "a password opened it");
+        let now = container.pids(who, program);
+        ensure!(now == [again], "a password opened it: {again} was there, and {now:?} are");
         served.begin(who)?;
         desk.type_until_seen(&after)?;
     }
@@ -166,9 +174,8 @@ fn comes_back(desk: &Desk<'_>, settings: &str, program: &str, password: bool) ->
         let log = served.log();
         let over = ["the screen was unlocked", "the curtain was lifted"];
         Ok(over.iter().any(|why| log.contains(why)).then_some(()))
-    })
-    .with_context(|| served.log())?;
-    ensure!(container.pids(who, program).is_empty(), "it was locked again: {}", served.log());
+    })?;
+    ensure!(container.pids(who, program).is_empty(), "it was locked again");
     Ok(())
 }
 

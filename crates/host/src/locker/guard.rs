@@ -97,6 +97,8 @@ impl Guarded {
             By::Held(held) => held.wait(limit),
             By::Kernel(watched) => match watched.ended_within(limit) {
                 Ok(false) => None,
+                // However it ended, the screen is open: nothing to wait for.
+                Ok(true) if self.proof.kind != Kind::Password => Some(Ended::Unknown),
                 Ok(true) => Some(match watched.status() {
                     Some(0) => Ended::Itself,
                     Some(status) => Ended::Died(status),
@@ -135,11 +137,24 @@ enum Watch {
     Died(Ended),
 }
 
+/// What an attempt to lock again came to.
+enum Relock {
+    /// The screen is locked, and this guard goes on.
+    Ours(Box<Guarded>),
+    /// The screen is locked, and another guard watches it.
+    Others,
+    /// It is open.
+    Failed,
+}
+
 impl Inner {
     /// Guards what was seen, from now on. `held` is the locker that was started last.
     pub(super) fn guard(inner: &Arc<Self>, proof: &Proof, held: Option<Held>) {
-        if inner.wishes.unguarded || !inner.wishes.guards.claim(&proof.locker) {
+        if inner.wishes.unguarded {
             return;
+        }
+        if !inner.wishes.guards.claim(&proof.locker) {
+            return inner.drop_spare(held, Some(&proof.locker));
         }
         inner.state().left.clear();
         let Some(guarded) = Self::watch(proof.clone(), held) else { return };
@@ -201,9 +216,10 @@ impl Inner {
                 }
                 (restarts, tries) = (restarts + 1, tries + 1);
                 match self.relock(tries) {
-                    Some(again) => break again,
-                    None if self.answers() => {}
-                    None => return tracing::info!(pid, "the session is over"),
+                    Relock::Ours(again) => break *again,
+                    Relock::Others => return tracing::info!(pid, "another guard has the screen"),
+                    Relock::Failed if self.answers() => {}
+                    Relock::Failed => return tracing::info!(pid, "the session is over"),
                 }
             };
             tracing::warn!(pid, again = guarded.proof.locker.pid, "the screen is locked again");
@@ -239,7 +255,7 @@ impl Inner {
     }
 
     /// Locks again: at the first try as it was locked before, then in every way that fits.
-    fn relock(self: &Arc<Self>, tries: u32) -> Option<Guarded> {
+    fn relock(self: &Arc<Self>, tries: u32) -> Relock {
         let until = Instant::now() + RELOCKED_WITHIN;
         let last = self.state().last.filter(|_| tries == 1);
         let asked = match last.map(|way| Self::ask(self, way)) {
@@ -251,7 +267,10 @@ impl Inner {
             None if self.state().left.is_empty() => Self::ask_all(self),
             None => Self::ask_next(self),
         };
-        asked.map_err(|error| tracing::warn!(%error, "no way to lock is left")).ok()?;
+        if let Err(error) = asked {
+            tracing::warn!(%error, "no way to lock is left");
+            return Relock::Failed;
+        }
         loop {
             let seen: Seen = self.wait(LOOK_AGAIN);
             let held_died =
@@ -261,14 +280,30 @@ impl Inner {
                     let held = self.state().held.take();
                     self.state().left.clear();
                     if !self.wishes.guards.claim(&proof.locker) {
-                        return None;
+                        self.drop_spare(held, Some(&proof.locker));
+                        return Relock::Others;
                     }
-                    return Self::watch(proof, held);
+                    let again = Self::watch(proof, held).map(Box::new);
+                    return again.map_or(Relock::Failed, Relock::Ours);
                 }
-                Ok(_) | Err(_) if held_died || Instant::now() >= until => return None,
+                Ok(_) | Err(_) if held_died || Instant::now() >= until => {
+                    let held = self.state().held.take();
+                    self.drop_spare(held, None);
+                    return Relock::Failed;
+                }
                 Ok(_) | Err(_) => {}
             }
         }
+    }
+
+    /// A locker that was started and does not hold the screen stands in the way of others.
+    fn drop_spare(&self, held: Option<Held>, holds: Option<&ProcessId>) {
+        let Some(held) = held.filter(|held| Some(&held.process) != holds) else { return };
+        let processes = LinuxProcesses::of_uid(self.session.account.uid, KeepList::default());
+        if let Err(error) = processes.end(&held.process) {
+            tracing::warn!(%error, "a locker that does not hold could not be ended");
+        }
+        held.end_leftovers();
     }
 
     fn give_up(&self, pid: u32) {
