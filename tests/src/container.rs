@@ -72,6 +72,8 @@ const ERRANDS: &str = r#"(
 /// The password of everybody in the container.
 pub const PASSWORD: &str = "righthorse";
 const INSTALL_WITHIN: Duration = Duration::from_secs(180);
+/// The same for a whole desktop.
+const INSTALL_DESKTOP_WITHIN: Duration = Duration::from_secs(1200);
 const BOOT_WITHIN: Duration = Duration::from_secs(40);
 
 /// What a container has beside the usual.
@@ -325,7 +327,8 @@ impl Ground {
     fn install(&self, more: &[&str]) -> Result<()> {
         let apt = |arguments: &[&str]| {
             let mut command = self.nspawn();
-            let limit = INSTALL_WITHIN.as_secs().to_string();
+            let limit = if more.is_empty() { INSTALL_WITHIN } else { INSTALL_DESKTOP_WITHIN };
+            let limit = limit.as_secs().to_string();
             command.args(["--resolv-conf=copy-host", "--pipe", "timeout", &limit]);
             command.args(["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q"]);
             process::output(command.args(arguments)).map(drop)

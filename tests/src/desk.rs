@@ -87,10 +87,8 @@ impl<'a> Served<'a> {
         run.args(["--quiet", "--collect", &format!("--unit={unit}")]);
         process::output(run.arg("/usr/local/bin/exeunt-warden").arg("serve"))?;
         let served = Self { container, unit };
-        waiting::until("the warden", LIMIT, || {
-            Ok(served.log().contains("ready").then_some(()))
-        })
-        .with_context(|| served.log())?;
+        waiting::until("the warden", LIMIT, || Ok(served.log().contains("ready").then_some(())))
+            .with_context(|| served.log())?;
         Ok(served)
     }
 
@@ -220,10 +218,7 @@ impl<'a> Desk<'a> {
     /// It has.
     pub fn kept_out(&self, during: &str) -> Result<()> {
         let typed = self.typed();
-        ensure!(
-            !typed.iter().any(|line| line.contains(during)),
-            "typed under the lock: {typed:?}"
-        );
+        ensure!(!typed.iter().any(|line| line.contains(during)), "typed under the lock: {typed:?}");
         Ok(())
     }
 

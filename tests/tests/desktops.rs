@@ -94,9 +94,7 @@ impl Desktop {
         container.errand(self.setup)?;
         self.await_service(&container)?;
         desk.open_terminal()?;
-        self.locks(&desk).with_context(|| {
-            container.read(&format!("{}/log", container.desk.home()))
-        })
+        self.locks(&desk).with_context(|| container.read(&format!("{}/log", container.desk.home())))
     }
 
     fn locks(&self, desk: &Desk<'_>) -> Result<()> {

@@ -306,8 +306,10 @@ impl Sway<'_> {
     fn type_line(&self, word: &str) -> Result<()> {
         let mut keys = self.command("timeout");
         // The first key of a new keyboard may be lost.
-        process::output(keys.args(["10", "wtype", "-d", "12", "-k", "Shift_L", word, "-k", "Return"]))
-            .map(drop)
+        process::output(
+            keys.args(["10", "wtype", "-d", "12", "-k", "Shift_L", word, "-k", "Return"]),
+        )
+        .map(drop)
     }
 
     fn type_until_seen(&self, word: &str) -> Result<()> {

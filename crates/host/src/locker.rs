@@ -22,8 +22,8 @@ use std::time::Duration;
 use exeunt_engine::ports::{LockError, LockState, Locker};
 
 pub use choose::Way;
-pub use guard::Guards;
 pub use desktop::{Fallback, Here, Runner, SessionLocker, Wishes};
+pub use guard::Guards;
 pub use screensaver::ScreenSaver;
 pub use session::DesktopSession;
 pub use x11::X11Locker;

@@ -170,8 +170,10 @@ mod tests {
     fn the_settings_have_the_last_word_and_every_way_a_name_of_its_own() {
         let facts = Facts { x11: true, installed: installed(), ..Facts::default() };
         assert_eq!(choose(&facts, Some(Way::Logind)), [Way::Logind]);
-        for name in ["gnome", "plasma", "xfce", "cinnamon", "mate", "logind", "swaylock", "i3lock", "curtain"]
-        {
+        for name in [
+            "gnome", "plasma", "xfce", "cinnamon", "mate", "logind", "swaylock", "i3lock",
+            "curtain",
+        ] {
             assert_eq!(Way::named(name).map(Way::name), Some(name));
         }
         assert_eq!(Way::named("nonesuch"), None);

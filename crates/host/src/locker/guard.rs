@@ -238,7 +238,9 @@ impl Inner {
             let opened = match guarded.proof.kind {
                 // It ends when it opens the screen.
                 Kind::Password => continue,
-                Kind::Daemon => self.look().is_err().then(|| Watch::Over("the screen was unlocked")),
+                Kind::Daemon => {
+                    self.look().is_err().then(|| Watch::Over("the screen was unlocked"))
+                }
                 Kind::Curtain => self.look().is_err().then_some(Watch::Died(Ended::Unknown)),
                 Kind::Saver(saver) => match saver.activity(&self.session) {
                     Ok(Activity::Locks(_)) => None,

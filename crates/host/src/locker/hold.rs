@@ -230,9 +230,8 @@ mod tests {
 
     #[test]
     fn tells_of_readiness_before_the_end_and_of_an_end_before_readiness() {
-        let start = |script| {
-            Held::start_teller(&session(), Path::new("/bin/sh"), &["-c", script]).unwrap()
-        };
+        let start =
+            |script| Held::start_teller(&session(), Path::new("/bin/sh"), &["-c", script]).unwrap();
         let held = start("sleep 0.1; echo >&3; sleep 0.1; exit 2");
         assert_eq!(held.wait_ready(LONG), Readiness::Ready);
         assert_eq!(held.wait_ended(), Ended::Died(2));
@@ -244,7 +243,8 @@ mod tests {
 
     #[test]
     fn ends_what_a_locker_left_in_a_session_of_its_own_and_no_other_lockers() {
-        let start = |script| Held::start(&session(), Path::new("/bin/sh"), &["-c", script]).unwrap();
+        let start =
+            |script| Held::start(&session(), Path::new("/bin/sh"), &["-c", script]).unwrap();
         let other = start("exec sleep 1000");
         let held = start("setsid sleep 1000 & sleep 0.2");
         assert_eq!(held.wait_ended(), Ended::Itself);

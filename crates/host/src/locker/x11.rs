@@ -25,8 +25,15 @@ use crate::bounded;
 use crate::process::{KeepList, LinuxProcesses, is_trusted_program};
 
 /// Lockers that are recognised whoever started them, as long as root owns the program.
-const LOCKERS: &[&str] =
-    &["xsecurelock", "i3lock", "xscreensaver", "xscreensaver-gfx", "light-locker", "slock", "xtrlock"];
+const LOCKERS: &[&str] = &[
+    "xsecurelock",
+    "i3lock",
+    "xscreensaver",
+    "xscreensaver-gfx",
+    "light-locker",
+    "slock",
+    "xtrlock",
+];
 /// The curtain is the tray's program, called so.
 const CURTAIN: (&str, &[u8]) = ("exeunt-tray", b"curtain");
 /// How many pixels at the edges may stay free. `xsecurelock` leaves one, so that compositors do not

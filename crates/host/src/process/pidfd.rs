@@ -95,8 +95,7 @@ fn exit_status(pidfd: &Pidfd) -> Option<i32> {
     // SAFETY: the request carries the size of the structure that the pointer leads to, and the kernel
     // writes no more than that.
     #[expect(unsafe_code, reason = "the C library has no function for this request")]
-    let answered =
-        unsafe { libc::ioctl(pidfd.0.as_raw_fd(), libc::PIDFD_GET_INFO, &raw mut info) };
+    let answered = unsafe { libc::ioctl(pidfd.0.as_raw_fd(), libc::PIDFD_GET_INFO, &raw mut info) };
     let told = answered == 0 && info.mask & u64::from(libc::PIDFD_INFO_EXIT) != 0;
     told.then_some(info.exit_code)
 }
