@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use exeunt_tests::container::{Container, Inmate};
+use exeunt_tests::container::{Container, Fitting, Inmate};
 use exeunt_tests::process::{self, Started};
 use exeunt_tests::waiting;
 use serde_json::Value;
@@ -30,7 +30,8 @@ fn nothing_of_the_last_person_is_left_and_everybody_else_goes_on() {
 }
 
 fn tour() -> Result<()> {
-    let container = Container::boot(&built("exeunt-warden")?)?;
+    let programs = [built("exeunt-warden")?];
+    let container = Container::boot(&Fitting { programs: &programs, ..Fitting::default() })?;
     let rig = Rig { container: &container };
     rig.a_service_that_would_come_back_stays_away().context("services")?;
     rig.a_purge_ends_every_service().context("purge")?;

@@ -56,6 +56,11 @@ pub(super) fn connect(
     Ok((connection, screen))
 }
 
+/// Whether a display is one of this machine's.
+pub(super) fn is_local(display: &str) -> bool {
+    parse_display(display).is_some()
+}
+
 /// The numbers of display and screen in `:1`, `:1.0` or `unix:1`; `None` for another machine's.
 fn parse_display(display: &str) -> Option<(u16, usize)> {
     let numbers = display.strip_prefix("unix").unwrap_or(display).strip_prefix(':')?;

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use exeunt_engine::ports::Processes;
 
+use super::display;
 use crate::process::{KeepList, LinuxProcesses, Pinned};
 use crate::users::Account;
 
@@ -86,7 +87,8 @@ impl DesktopSession {
         let path = |key| most_common(&environments, key).map(|v| OsString::from_vec(v).into());
         Ok(Self {
             account: account.clone(),
-            display: text(DISPLAY),
+            // Another machine's screen, as over ssh, is not this one's to lock.
+            display: text(DISPLAY).filter(|display| display::is_local(display)),
             xauthority: path(XAUTHORITY),
             bus: text(BUS),
             runtime_dir: path(RUNTIME_DIR),
