@@ -85,7 +85,7 @@ struct Guarded {
 /// How its end is learned.
 enum By {
     /// From the shell that waits for it.
-    Held(Held),
+    Held(Box<Held>),
     /// From the kernel, which tells how it ended since Linux 6.15.
     Kernel(Watched),
 }
@@ -170,7 +170,7 @@ impl Inner {
     fn watch(proof: Proof, held: Option<Held>) -> Option<Guarded> {
         let ours = held.filter(|held| held.process == proof.locker);
         let by = match ours {
-            Some(held) => By::Held(held),
+            Some(held) => By::Held(Box::new(held)),
             None => match Watched::open(&proof.locker) {
                 Ok(Some(watched)) => By::Kernel(watched),
                 Ok(None) => {
@@ -239,7 +239,7 @@ impl Inner {
                 // It ends when it opens the screen.
                 Kind::Password => continue,
                 Kind::Daemon => {
-                    self.look().is_err().then(|| Watch::Over("the screen was unlocked"))
+                    self.look().is_err().then_some(Watch::Over("the screen was unlocked"))
                 }
                 Kind::Curtain => self.look().is_err().then_some(Watch::Died(Ended::Unknown)),
                 Kind::Saver(saver) => match saver.activity(&self.session) {
