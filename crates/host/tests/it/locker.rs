@@ -29,6 +29,7 @@ impl Rig {
         match program {
             LockProgram::I3lock => need("i3lock", "i3lock"),
             LockProgram::Xsecurelock => need("xsecurelock", "xsecurelock"),
+            LockProgram::Curtain => need("exeunt-tray", "exeunt-tray"),
         }
         let dir = tempfile::tempdir().unwrap();
         let account = desktop_account(dir.path());
