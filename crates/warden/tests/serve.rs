@@ -539,3 +539,13 @@ fn a_second_warden_refuses_a_socket_that_is_served() {
     assert!(!second.wait().unwrap().success());
     assert!(matches!(rig.ask(WardenRequest::Status), WardenAnswer::Status(_)));
 }
+
+#[test]
+fn in_user_mode_nobody_is_handed_over_and_no_other_user_is_named() {
+    let rig = Rig::start();
+    for request in [close_request(true), WardenRequest::Users] {
+        let WardenAnswer::Failed(refused) = rig.ask(request) else { panic!("it was not refused") };
+        assert_eq!(refused.code, "not_allowed");
+    }
+    assert!(rig.token().exists());
+}
