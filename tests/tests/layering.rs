@@ -163,7 +163,7 @@ fn networked_parts_reach_no_engine() {
 #[test]
 fn the_core_is_synchronous() {
     let workspace = Workspace::read();
-    for name in ["domain", "ssf", "check", "catalogue", "engine"] {
+    for name in ["domain", "ssf", "check", "policy", "catalogue", "engine"] {
         none(workspace.reaches(&format!("exeunt-{name}"), &["tokio", "async-std", "smol"]));
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! It refuses to do anything: no I/O, no clock, no randomness, no async.
 
+pub mod approval;
 pub mod clock;
 pub mod ids;
 pub mod order;
@@ -11,6 +12,7 @@ pub mod session;
 pub mod subject;
 pub mod tier;
 
+pub use approval::{Act, Approval, Approvers, Proposal, Quorum, Targets};
 pub use clock::{Instant, Timestamp};
 pub use ids::{DeviceId, InvalidId, Jti, Kid, SessionId, Txn};
 pub use order::{Authority, Order};

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DeviceId, Jti, Subject, Tier, Timestamp, Txn};
+use crate::{DeviceId, Jti, Quorum, Subject, Tier, Timestamp, Txn};
 
 /// Event type of an order, as the hub signs it for one device.
 pub const ORDER_EVENT: &str = "urn:exeunt:secevent:order";
@@ -16,6 +16,12 @@ pub const PROGRESS_EVENT: &str = "urn:exeunt:secevent:progress";
 pub const SIGN_OUT_REQUESTED_EVENT: &str = "urn:exeunt:secevent:sign-out-requested";
 /// Event type of the hub's answer to an enrolment.
 pub const ENROLLED_EVENT: &str = "urn:exeunt:secevent:enrolled";
+/// Event type of a change of what an enrolment fixed: keys, approvers, limit, policy.
+pub const CHANGE_EVENT: &str = "urn:exeunt:secevent:change";
+/// Event type of a warden's request that its lease be renewed.
+pub const LEASE_ASKED_EVENT: &str = "urn:exeunt:secevent:lease-asked";
+/// Event type of the hub's renewal of a lease.
+pub const LEASE_EVENT: &str = "urn:exeunt:secevent:lease";
 /// Event type of a device's request to be enrolled, signed by the key it presents.
 pub const ENROL_EVENT: &str = "urn:exeunt:secevent:enrol";
 /// CAEP 1.0 §3.6: a session began.
@@ -46,6 +52,9 @@ pub struct Order {
     /// Words for the person at the device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What approvers signed for it, where it needs a quorum.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quorum: Option<Quorum>,
 }
 
 /// Who may demand containment of a device. There are exactly three.

@@ -4,7 +4,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use exeunt_domain::{DeviceId, Kid, Timestamp};
+use exeunt_domain::{Approvers, DeviceId, Kid, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::key::{Jwks, PublicJwk};
@@ -25,6 +25,9 @@ pub struct EnrolToken {
     pub secret: String,
     /// Thumbprints of the hub's signing keys; at least one.
     pub thumbprints: Vec<Kid>,
+    /// Who may approve what needs a quorum. None: nobody can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approvers: Option<Approvers>,
     /// What the device will be called, if the operator chose.
     pub name: Option<String>,
     /// Hub time after which the token is refused.
@@ -48,6 +51,9 @@ pub enum InvalidToken {
     /// It names no key of the hub.
     #[error("the enrolment token names no key of the hub")]
     NoThumbprint,
+    /// Its approvers can never agree.
+    #[error("the enrolment token names approvers who can never agree")]
+    UnsoundApprovers,
 }
 
 impl EnrolToken {
@@ -72,6 +78,9 @@ impl EnrolToken {
         }
         if token.thumbprints.is_empty() {
             return Err(InvalidToken::NoThumbprint);
+        }
+        if token.approvers.as_ref().is_some_and(|approvers| !approvers.is_sound()) {
+            return Err(InvalidToken::UnsoundApprovers);
         }
         Ok(token)
     }
@@ -120,6 +129,7 @@ mod tests {
             issuer: "http://127.0.0.1:7443".into(),
             secret: "s".into(),
             thumbprints: vec![Kid::parse("k").unwrap()],
+            approvers: None,
             name: None,
             expires: Timestamp(1),
         }
@@ -136,6 +146,9 @@ mod tests {
         assert_eq!(EnrolToken::decode(&text[..text.len() - 4]), Err(InvalidToken::Unreadable));
         let keyless = EnrolToken { thumbprints: vec![], ..token() };
         assert_eq!(EnrolToken::decode(&keyless.encode()), Err(InvalidToken::NoThumbprint));
+        let nobody = Approvers { keys: [].into(), needed: 0 };
+        let open = EnrolToken { approvers: Some(nobody), ..token() };
+        assert_eq!(EnrolToken::decode(&open.encode()), Err(InvalidToken::UnsoundApprovers));
     }
 
     #[test]

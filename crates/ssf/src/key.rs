@@ -135,6 +135,22 @@ impl PublicJwk {
         Self::try_from(jwk)
     }
 
+    /// The key of a public point, unpadded base64url (RFC 8037 `x`).
+    ///
+    /// # Errors
+    /// [`KeyError::WrongKind`] when it is no sound Ed25519 point.
+    pub fn from_x(x: &str) -> Result<Self, KeyError> {
+        Self::ed25519(x)
+    }
+
+    /// Its public point, unpadded base64url (RFC 8037 `x`).
+    #[must_use]
+    pub fn x(&self) -> &str {
+        // Every constructor checks that it is of this kind.
+        let AlgorithmParameters::OctetKeyPair(pair) = &self.jwk.algorithm else { return "" };
+        &pair.x
+    }
+
     /// The key's name: its RFC 7638 thumbprint, whatever `kid` the JWK claims.
     #[must_use]
     pub fn kid(&self) -> &Kid {

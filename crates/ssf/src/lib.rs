@@ -3,9 +3,12 @@
 //!
 //! It refuses I/O and clocks: keys, times and bytes are handed in.
 
+pub mod approval;
+pub mod change;
 pub mod discovery;
 pub mod enrol;
 pub mod key;
+pub mod lease;
 pub mod normalise;
 pub mod peer;
 pub mod poll;
@@ -14,8 +17,11 @@ pub mod set;
 pub mod stream;
 pub mod verify;
 
+pub use approval::{NoQuorum, agreed, approve, approver};
+pub use change::ChangeEvent;
 pub use enrol::{EnrolEvent, EnrolToken, EnrolledEvent, InvalidToken};
 pub use key::{Jwks, KeyError, PublicJwk, SigningKey, new_id, random_token};
+pub use lease::{InForce, LeaseAsked, LeaseEvent};
 pub use peer::{PeerKeys, verify_peer};
 pub use poll::{ErrBody, PollRequest, PollResponse, SetErr};
 pub use rsa::{RsaError, RsaSigner};

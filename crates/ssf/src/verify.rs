@@ -120,7 +120,7 @@ pub fn read_unverified(compact: &str) -> Result<Set, SetError> {
         .map_err(|error| SetError::Malformed(error.to_string()))
 }
 
-fn checked<T: DeserializeOwned>(
+pub(crate) fn checked<T: DeserializeOwned>(
     compact: &str,
     keys: &Jwks,
     typ: &str,
