@@ -213,7 +213,8 @@ impl Link {
                 | WardenAnswer::Sessions { .. }
                 | WardenAnswer::Receipts { .. }
                 | WardenAnswer::Users { .. }
-                | WardenAnswer::Started { .. } => return Err(AskError::Mismatch),
+                | WardenAnswer::Started { .. }
+                | WardenAnswer::Policy(_) => return Err(AskError::Mismatch),
             }
             answer = warden.next_answer()?;
         }

@@ -80,6 +80,7 @@ async fn send_all(
         let jti = &set.jti;
         let sent = match &set.to {
             UplinkRoute::Events => push(context, &set.set).await,
+            UplinkRoute::Lease => renew(context, warden, &set.set).await?,
             UplinkRoute::Enrolment { hub } => enrol(context, warden, hub, &set.set).await?,
         };
         match sent {
@@ -109,6 +110,31 @@ async fn push(context: &Context, set: &str) -> Result<(), PushError> {
     let pushed = hub.client.push(set).await;
     note(context, &pushed);
     pushed
+}
+
+/// Carries the warden's request for a renewal up and the hub's answer down. What the warden makes of
+/// it is the warden's: the request is settled either way, and it asks again when it wants to.
+async fn renew(
+    context: &Context,
+    warden: &WardenLine,
+    set: &str,
+) -> Result<Result<(), PushError>, WardenGone> {
+    let hub: Option<Hub> = context.hub().borrow().clone();
+    let Some(hub) = hub else {
+        let why = "this device is not enrolled with a hub that can be spoken to";
+        return Ok(Err(TransportError::Unreachable(why.into()).into()));
+    };
+    let reply = hub.client.exchange(exeunt_api::path::LEASE, set).await;
+    note(context, &reply);
+    let set = match reply {
+        Ok(set) => set,
+        Err(error) => return Ok(Err(error)),
+    };
+    let answer = warden.ask_until_answered(WardenRequest::Deliver { set }).await?;
+    if !matches!(answer, WardenAnswer::Done) {
+        tracing::warn!(code = code_of(answer), "the warden does not renew its lease");
+    }
+    Ok(Ok(()))
 }
 
 /// Presents an enrolment, hands the hub's reply to the warden, and takes over what it then says.

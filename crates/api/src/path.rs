@@ -12,6 +12,8 @@ pub const JWKS: &str = "/.well-known/jwks.json";
 pub const HEALTH: &str = "/healthz";
 /// A device presents its enrolment SET here.
 pub const ENROL: &str = "/v1/enroll";
+/// A device's warden asks here, by its agent, that its lease be renewed.
+pub const LEASE: &str = "/v1/device/lease";
 /// RFC 8936 poll.
 pub const POLL: &str = "/ssf/poll";
 /// RFC 8935 push.

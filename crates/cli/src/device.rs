@@ -300,6 +300,7 @@ fn contain(out: Out, request: WardenRequest) -> Result<Closed, Fault> {
             | WardenAnswer::Receipts { .. }
             | WardenAnswer::Users { .. }
             | WardenAnswer::Started { .. }
+            | WardenAnswer::Policy(_)
             | WardenAnswer::Failed(_)) => return Err(not_that(other)),
         }
     }

@@ -60,6 +60,7 @@ pub const RULES: &[Rule] = &[
     Rule("POST", "/v1/sign-in", Anyone),
     Rule("POST", "/v1/sign-in/finish", Anyone),
     //
+    Rule("POST", "/v1/device/lease", Device),
     Rule("POST", "/ssf/poll", Device),
     Rule("POST", "/ssf/events", Device),
     Rule("GET", "/v1/device/sessions", Device),

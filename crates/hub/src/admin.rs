@@ -48,6 +48,7 @@ pub async fn device_token(
         issuer: hub.issuer.clone(),
         secret: secret.clone(),
         thumbprints: vec![hub.key.kid().clone()],
+        approvers: None,
         name: ask.name.as_ref().map(ToString::to_string),
         expires,
     };

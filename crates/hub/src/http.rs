@@ -22,7 +22,9 @@ use crate::access::Doors;
 use crate::sequencer::Unavailable;
 use crate::store::{Refused, StoreError};
 use crate::{Hub, admin, audit_api, check_api, enrol, oauth, receipts, receiver, registry};
-use crate::{connectors, forward_auth, introspect, openapi, revoke, sign_in, ssf, transmitter};
+use crate::{
+    connectors, forward_auth, introspect, lease, openapi, revoke, sign_in, ssf, transmitter,
+};
 
 pub use serve::{Shown, serve};
 
@@ -49,6 +51,7 @@ pub fn doors(hub: &Arc<Hub>) -> Doors {
         .open(GET, path::JWKS, jwks)
         .open(POST, path::TOKEN, oauth::token)
         .open(POST, path::ENROL, enrol::enrol)
+        .open(POST, path::LEASE, lease::renew)
         .open(POST, path::POLL, transmitter::poll)
         .open(POST, path::EVENTS, receiver::push)
         .open(GET, path::DEVICE_SESSIONS, registry::device_sessions)

@@ -13,6 +13,7 @@ pub mod enrol;
 pub mod forward_auth;
 pub mod http;
 pub mod introspect;
+pub mod lease;
 pub mod oauth;
 pub mod openapi;
 pub mod publish;

@@ -65,7 +65,11 @@ async fn take(hub: &Hub, agent: &Agent, compact: &str) -> Result<(), NotAccepted
     Ok(())
 }
 
-fn verified(hub: &Hub, agent: &Agent, compact: &str) -> Result<VerifiedSet, NotAccepted> {
+/// A SET that the agent's own device signed.
+///
+/// # Errors
+/// [`NotAccepted`] for any other.
+pub fn verified(hub: &Hub, agent: &Agent, compact: &str) -> Result<VerifiedSet, NotAccepted> {
     let device = hub.shared.device(&agent.device);
     let device = device.ok_or_else(|| SetRefused::new("access_denied", "no such device"))?;
     let expected =

@@ -256,6 +256,12 @@ pub trait View: Send {
         limit: usize,
     ) -> Result<Vec<Entry>, StoreError>;
 
+    /// The last SET that was addressed to this enrolment of a device.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn last_order(&self, device: &DeviceId) -> Result<Option<Jti>, StoreError>;
+
     /// Sessions of a subject, newest first.
     ///
     /// # Errors

@@ -112,6 +112,13 @@ pub enum WardenRequest {
         /// Which.
         txn: Txn,
     },
+    /// The tray's report that nobody touched keyboard or pointer for so long. Answer: `Done`.
+    Idle {
+        /// Milliseconds.
+        ms: u64,
+    },
+    /// The policy in force. Answer: `Policy`.
+    Policy,
     /// A subject's session begins at this console. Answer: `Sessions`.
     SessionBegin {
         /// Whose.
@@ -192,6 +199,8 @@ pub enum WardenAnswer {
         /// Newest first.
         receipts: Vec<ReceiptLine>,
     },
+    /// The policy in force.
+    Policy(PolicyInForce),
     /// The request was not carried out.
     Failed(Failure),
 }
@@ -253,6 +262,9 @@ pub enum UplinkRoute {
         /// The hub's base URL.
         hub: String,
     },
+    /// The lease endpoint of the hub this device is enrolled with; its answer comes back by
+    /// `Deliver`.
+    Lease,
 }
 
 /// How things stand for the caller.
@@ -277,6 +289,49 @@ pub struct WardenStatus {
     pub console: String,
     /// The last containment's line, if any.
     pub last: Option<ReceiptLine>,
+    /// The right to go on without contact; None when not enrolled, or when it lasts for ever.
+    #[serde(default)]
+    pub lease: Option<LeaseStanding>,
+}
+
+/// How a device's lease stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeaseStanding {
+    /// Milliseconds left.
+    pub left_ms: u64,
+    /// It has lapsed, and was not renewed since.
+    pub lapsed: bool,
+    /// The hub names an order that never arrived: somebody on the way withholds it.
+    pub withheld: bool,
+}
+
+/// The policy in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyInForce {
+    /// SHA-256 of the hub's policy; None while the device follows its own settings.
+    pub sha256: Option<String>,
+    /// The hub's policy.
+    pub text: Option<String>,
+    /// Seconds that a lease lasts; None: for ever.
+    pub lease_s: Option<u64>,
+    /// How much a lapsed lease ends.
+    pub lease_tier: Tier,
+    /// What ends a session here without an order.
+    pub triggers: Vec<TriggerLine>,
+}
+
+/// One trigger of a policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TriggerLine {
+    /// What is seen.
+    pub on: String,
+    /// For how many seconds.
+    pub after_s: u64,
+    /// How much ends.
+    pub tier: Tier,
 }
 
 /// A subject's session at this console.

@@ -19,7 +19,7 @@ pub use error::{Location, PolicyError};
 pub use subjects::{Pattern, Rule, Subjects};
 
 /// What a device or a hub does without being told each time.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
     /// Whose session a console is.
     pub subjects: Subjects,
@@ -28,8 +28,8 @@ pub struct Policy {
     /// How much an event of another party ends, by the last part of its type. An event that is not
     /// named ends what its transmitter's ceiling allows. None: nothing.
     pub events: BTreeMap<String, Option<Tier>>,
-    /// What happens when no lock can be proved.
-    pub lock_fallback: LockFallback,
+    /// What happens when no lock can be proved. None: what is usual for such a device.
+    pub lock_fallback: Option<LockFallback>,
     /// The right to go on without contact.
     pub lease: Lease,
 }
@@ -63,10 +63,9 @@ impl Seen {
 }
 
 /// What happens when no lock can be proved.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LockFallback {
     /// The receipt says so.
-    #[default]
     Report,
     /// The login session is ended.
     EndSession,
@@ -84,18 +83,6 @@ pub struct Lease {
 impl Default for Lease {
     fn default() -> Self {
         Self { lasts: Some(Duration::from_secs(7 * 86_400)), tier: Tier::Lock }
-    }
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self {
-            subjects: Subjects::default(),
-            triggers: Vec::new(),
-            events: BTreeMap::new(),
-            lock_fallback: LockFallback::default(),
-            lease: Lease::default(),
-        }
     }
 }
 

@@ -54,13 +54,12 @@ enum RawSeen {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct RawLock {
-    fallback: RawFallback,
+    fallback: Option<RawFallback>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum RawFallback {
-    #[default]
     Report,
     EndSession,
 }
@@ -85,12 +84,16 @@ pub(crate) fn read(file: &str, text: &str) -> Result<Policy, PolicyError> {
     let source = Source { file, text };
     Ok(Policy {
         subjects: subjects(&source, raw.subjects)?,
-        triggers: raw.trigger.into_iter().map(|one| trigger(&source, one)).collect::<Result<_, _>>()?,
+        triggers: raw
+            .trigger
+            .into_iter()
+            .map(|one| trigger(&source, one))
+            .collect::<Result<_, _>>()?,
         events: events(&source, raw.events)?,
-        lock_fallback: match raw.lock.fallback {
+        lock_fallback: raw.lock.fallback.map(|fallback| match fallback {
             RawFallback::Report => LockFallback::Report,
             RawFallback::EndSession => LockFallback::EndSession,
-        },
+        }),
         lease: lease(&source, raw.lease)?,
     })
 }
@@ -107,8 +110,9 @@ impl Source<'_> {
     }
 
     fn subject(&self, text: &Spanned<String>) -> Result<Subject, PolicyError> {
-        Subject::parse(text.get_ref())
-            .map_err(|_| self.wrong(text, text.get_ref(), "names nobody; write a name or an address"))
+        Subject::parse(text.get_ref()).map_err(|_| {
+            self.wrong(text, text.get_ref(), "names nobody; write a name or an address")
+        })
     }
 
     fn length(&self, text: &Spanned<String>) -> Result<Duration, PolicyError> {

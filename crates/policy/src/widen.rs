@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::{Policy, Rule, Trigger};
+use crate::{LockFallback, Policy, Rule, Trigger};
 
 /// See [`Policy::widens`].
 pub(crate) fn widens(after: &Policy, before: &Policy) -> Vec<String> {
@@ -16,7 +16,8 @@ pub(crate) fn widens(after: &Policy, before: &Policy) -> Vec<String> {
             ways.push(format!("{on} for {secs} s ends more than before: {}", trigger.tier));
         }
     }
-    if after.lock_fallback > before.lock_fallback {
+    let ends = Some(LockFallback::EndSession);
+    if after.lock_fallback == ends && before.lock_fallback != ends {
         ways.push("a login session is ended where no lock can be proved".into());
     }
     subjects(after, before, &mut ways);

@@ -28,7 +28,7 @@ fn reads_the_example_of_the_documentation() {
     assert_eq!(policy.triggers[0].after, Duration::from_secs(900));
     assert_eq!(policy.lease.lasts, Some(Duration::from_secs(3 * 86_400)));
     assert_eq!(policy.lease.tier, Tier::SignOut);
-    assert_eq!(policy.lock_fallback, LockFallback::EndSession);
+    assert_eq!(policy.lock_fallback, Some(LockFallback::EndSession));
 }
 
 #[test]
@@ -74,10 +74,7 @@ fn names_line_and_column_of_each_mistake() {
 #[test]
 fn a_policy_over_its_limit_is_refused_unread() {
     let long = format!("# {}", "x".repeat(64 << 10));
-    assert_eq!(
-        Policy::parse("p", &long).unwrap_err(),
-        PolicyError::TooLong("p".into())
-    );
+    assert_eq!(Policy::parse("p", &long).unwrap_err(), PolicyError::TooLong("p".into()));
 }
 
 #[test]

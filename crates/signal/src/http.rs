@@ -139,6 +139,25 @@ impl HubClient {
             Err(error) => Err(refused_for_good(error, &[400, 413])),
         }
     }
+
+    /// Posts a SET to `path`, which begins with a slash, and returns the SET that answers it.
+    ///
+    /// # Errors
+    /// [`PushError::Refused`] for 400, 403, 404 and a SET that is too large, else
+    /// [`PushError::Transport`].
+    pub async fn exchange(&self, path: &str, set: &str) -> Result<String, PushError> {
+        let sent = self
+            .send(|http, hub| {
+                http.post(hub.at(path))
+                    .timeout(ANSWER_WITHIN)
+                    .header(CONTENT_TYPE, SET_MEDIA_TYPE)
+                    .header(ACCEPT, SET_MEDIA_TYPE)
+                    .body(set.to_owned())
+            })
+            .await;
+        let answer = sent.map_err(|error| refused_for_good(error, &[400, 403, 404, 413]))?;
+        compact(answer).await
+    }
 }
 
 /// Sends a SET without authorisation and returns the SET that answers it, as an enrolment does.
@@ -160,6 +179,10 @@ pub async fn exchange_set(
     if !answer.status().is_success() {
         return Err(refused_for_good(refusal(answer).await, &[400, 403, 413]));
     }
+    compact(answer).await
+}
+
+async fn compact(answer: Response) -> Result<String, PushError> {
     let body = read_answer(answer).await?;
     String::from_utf8(body)
         .map(|text| text.trim().to_owned())

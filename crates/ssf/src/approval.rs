@@ -4,9 +4,9 @@
 
 use std::collections::BTreeSet;
 
+use exeunt_domain::Kid;
 use exeunt_domain::approval::{Approval, Approvers, Proposal, Quorum};
 use exeunt_domain::session::hex;
-use exeunt_domain::Kid;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -87,8 +87,8 @@ pub fn approve(key: &SigningKey, proposal: &Proposal) -> Result<Approval, SetErr
 /// # Errors
 /// [`SetError`] when the approval is not of this proposal, or not signed by its own key.
 pub fn approver(approval: &Approval, proposal: &Proposal) -> Result<Kid, SetError> {
-    let key = PublicJwk::from_x(&approval.x)
-        .map_err(|error| SetError::UnknownKey(error.to_string()))?;
+    let key =
+        PublicJwk::from_x(&approval.x).map_err(|error| SetError::UnknownKey(error.to_string()))?;
     let (claims, kid) = checked::<Claims>(&approval.jws, &Jwks::of(&key), APPROVAL_TYP)?;
     if claims.aud != proposal.hub {
         return Err(SetError::WrongAudience);

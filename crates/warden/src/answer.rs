@@ -7,15 +7,15 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use exeunt_domain::order::{Demand, ENROLLED_EVENT};
+use exeunt_domain::order::Demand;
 use exeunt_domain::receipt::{LockReport, Mode};
 use exeunt_domain::{Authority, Jti, Proof, Subject, Tier, Txn};
-use exeunt_engine::ports::{Clock as _, LockState};
+use exeunt_engine::ports::LockState;
 use exeunt_engine::{Plan, Survey};
-use exeunt_host::clock::SystemClock;
 use exeunt_host::users::Account;
 use exeunt_ipc::message::{
-    Failure, ReceiptLine, Started, User, WardenAnswer, WardenRequest, WardenStatus,
+    Failure, PolicyInForce, ReceiptLine, Started, TriggerLine, User, WardenAnswer, WardenRequest,
+    WardenStatus,
 };
 use exeunt_ssf::read_unverified;
 
@@ -125,7 +125,8 @@ impl Warden {
             WardenRequest::SessionBegin { subject, uid } => {
                 let root = caller.uid == 0;
                 let console = uid.filter(|_| root).unwrap_or(caller.uid);
-                let proof = if root { Proof::Attested } else { Proof::Asserted };
+                let vouched = root && self.policy().subjects.may_attest(&subject);
+                let proof = if vouched { Proof::Attested } else { Proof::Asserted };
                 self.begin(console, subject, proof).map_err(|error| broken(&error))?;
                 if root {
                     // Whoever is in charge lets the next person to the screen.
@@ -133,6 +134,12 @@ impl Warden {
                 }
                 self.sessions(console)
             }
+            WardenRequest::Idle { ms } => {
+                let idle = Duration::from_millis(ms);
+                self.idle(caller, idle).map_err(|error| broken(&error))?;
+                Ok(WardenAnswer::Done)
+            }
+            WardenRequest::Policy => Ok(self.policy_in_force()),
             WardenRequest::SessionEnd => {
                 self.end(caller.uid).map_err(|error| broken(&error))?;
                 Ok(WardenAnswer::Done)
@@ -157,68 +164,6 @@ impl Warden {
                 Err(failure("invalid_request", "this request has several answers"))
             }
         }
-    }
-
-    fn deliver(self: &Arc<Self>, set: &str) -> Result<WardenAnswer, Failure> {
-        let read = read_unverified(set).map_err(|e| failure(e.err_code(), &e.to_string()))?;
-        if read.event_type() == ENROLLED_EVENT {
-            return self.enrolled(set).map(|()| WardenAnswer::Done);
-        }
-        self.take_order(set).inspect_err(|failed| {
-            tracing::warn!(jti = %read.jti, code = %failed.code, "refused a SET");
-        })?;
-        Ok(WardenAnswer::Done)
-    }
-
-    fn take_order(self: &Arc<Self>, set: &str) -> Result<(), Failure> {
-        let enrolment = self.ledger.read(|state| state.enrolment.clone());
-        let Some(enrolment) = enrolment else {
-            return Err(failure("access_denied", "this device is not enrolled"));
-        };
-        let at = SystemClock.instant();
-        let now = self.hub_now(at);
-        let accepted = self.ledger.read(|state| {
-            crate::order::judge(set, &enrolment, state, now.unwrap_or(exeunt_domain::Timestamp(0)))
-        })?;
-        self.hear_hub(accepted.order.issued);
-        if accepted.replayed {
-            return Ok(());
-        }
-        let (jti, hub_time) = (accepted.set.jti.clone(), accepted.order.issued);
-        let demand = accepted.demand;
-        let mut events =
-            vec![Event::Seen { jti, hub_time }, Event::Committed { txn: demand.txn.clone() }];
-        let answers_ours = self.joined(&demand.txn, demand.authority.clone())
-            || self.ledger.read(|state| {
-                state.open.contains_key(&demand.txn)
-                    || state.receipts.iter().any(|(_, line)| line.txn == demand.txn)
-            });
-        if answers_ours {
-            self.ledger.record(&events);
-            return Ok(());
-        }
-        if !self.within_rate(enrolment.orders_per_hour, at) {
-            return Err(failure(
-                "access_denied",
-                "too many orders within an hour from the hub alone",
-            ));
-        }
-        let uids = match &demand.subject {
-            Some(subject) => self.ledger.read(|state| state.accounts_of(subject)),
-            None => self.ledger.read(|state| state.sessions.iter().map(|s| s.uid).collect()),
-        };
-        let mut remarks = Vec::new();
-        if accepted.gap {
-            remarks.push("an order before this one never reached this device".to_owned());
-        }
-        if uids.is_empty() {
-            events.push(Event::Accepted { demand: demand.clone(), uids, at: SystemClock.now() });
-            self.ledger.record(&events);
-            let remark = "nobody of that subject has a session on this device";
-            return self.nobody_here(demand, remark).map_err(|error| broken(&error));
-        }
-        self.accept(demand, uids, events, remarks);
-        Ok(())
     }
 
     fn take_uplink(&self) -> WardenAnswer {
@@ -256,7 +201,7 @@ impl Warden {
         Ok(WardenAnswer::Sessions { sessions: sessions.into_iter().collect() })
     }
 
-    fn status(&self, caller: Caller) -> Result<WardenAnswer, Failure> {
+    fn status(self: &Arc<Self>, caller: Caller) -> Result<WardenAnswer, Failure> {
         let sessions = if caller.uid == 0 && self.places.home.is_none() {
             self.ledger.read(|state| state.sessions.clone())
         } else {
@@ -266,6 +211,8 @@ impl Warden {
         };
         let running = self.running_for(caller.uid);
         let last = self.receipts(caller, |_| true).into_iter().next();
+        let enrolled = self.ledger.read(|state| state.enrolment.is_some());
+        let lease = enrolled.then(|| self.lease_standing()).flatten();
         Ok(WardenAnswer::Status(self.ledger.read(|state| WardenStatus {
             mode: self.places.mode,
             device: state.enrolment.as_ref().map(|known| known.device.clone()),
@@ -276,7 +223,28 @@ impl Warden {
             catalogue: self.catalogue.version().to_owned(),
             console: console_name(),
             last,
+            lease,
         })))
+    }
+
+    fn policy_in_force(&self) -> WardenAnswer {
+        let from_hub = self.ledger.read(|state| state.policy.clone());
+        let sha256 = from_hub.as_deref().map(exeunt_policy::Policy::digest);
+        let policy = self.policy();
+        let (lasts, tier) = (policy.lease.lasts, policy.lease.tier);
+        let lasts_s = lasts.map(|lasts| lasts.as_secs());
+        let triggers = policy.triggers.iter().map(|trigger| TriggerLine {
+            on: trigger.on.as_str().to_owned(),
+            after_s: trigger.after.as_secs(),
+            tier: trigger.tier,
+        });
+        WardenAnswer::Policy(PolicyInForce {
+            sha256,
+            text: from_hub,
+            lease_s: lasts_s,
+            lease_tier: tier,
+            triggers: triggers.collect(),
+        })
     }
 
     fn survey(&self, uid: u32) -> Result<WardenAnswer, Failure> {
@@ -423,10 +391,10 @@ fn refuse_purge(tier: Tier) -> Result<(), Failure> {
     Ok(())
 }
 
-fn broken(error: &anyhow::Error) -> Failure {
+pub(crate) fn broken(error: &anyhow::Error) -> Failure {
     failure("failed", &format!("{error:#}"))
 }
 
-fn failure(code: &str, message: &str) -> Failure {
+pub(crate) fn failure(code: &str, message: &str) -> Failure {
     Failure { code: code.into(), message: message.into(), hint: None }
 }

@@ -70,8 +70,14 @@ pub(crate) fn judge(
     if event.epoch != enrolment.epoch {
         return Err(invalid("the change is of another enrolment of this device"));
     }
-    if !replayed && hub_now > event.deadline {
+    // Whoever held the old key may have moved this device's idea of the hub's time with it: the key
+    // must be replaceable all the same.
+    let is_rekey = matches!(event.act, Act::HubKeys { .. }) && event.quorum.is_some();
+    if !replayed && !is_rekey && hub_now > event.deadline {
         return Err(invalid("the change's deadline has passed"));
+    }
+    if !replayed && set.txn.as_ref().is_some_and(|txn| state.is_committed(txn)) {
+        return Err(invalid("a change of this transaction was carried out already"));
     }
     let approvers = match &event.quorum {
         None => Vec::new(),

@@ -101,20 +101,30 @@ impl Warden {
             keys,
             orders_per_hour: event.orders_per_hour,
             mode: self.places.mode,
+            approvers: token.approvers.clone(),
+            since: Some(event.hub_time),
         };
         tracing::info!(device = %enrolment.device, epoch = enrolment.epoch, "enrolled");
-        self.hear_hub(event.hub_time);
+        self.begin_hub_clock(event.hub_time);
+        self.renew_soon();
         let settled = Event::Settled { jti: request.clone(), refused: None };
         *pending = None;
         drop(pending);
         self.ledger
-            .decide(|_| (vec![Event::Enrolled { enrolment }, settled], ()))
+            .decide(|_| (vec![Event::Enrolled { enrolment }, self.first_lease(), settled], ()))
             .map_err(|error| failure("invalid_request", &format!("the journal failed: {error:#}")))
     }
 
     /// A hub time that a verified SET carried.
     pub(crate) fn hear_hub(&self, said: exeunt_domain::Timestamp) {
         let mut clock = self.hub_clock.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        clock.hear(said, SystemClock.instant());
+    }
+
+    /// The hub's clock begins anew: whatever was said in its name before does not count.
+    pub(crate) fn begin_hub_clock(&self, said: exeunt_domain::Timestamp) {
+        let mut clock = self.hub_clock.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        *clock = crate::warden::HubClock::default();
         clock.hear(said, SystemClock.instant());
     }
 

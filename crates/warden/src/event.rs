@@ -7,16 +7,21 @@ use std::collections::{BTreeMap, VecDeque};
 
 use exeunt_domain::order::Demand;
 use exeunt_domain::receipt::Mode;
-use exeunt_domain::{DeviceId, Jti, Timestamp, Txn};
+use exeunt_domain::{Approvers, DeviceId, Jti, Timestamp, Txn};
 use exeunt_engine::Chain;
 use exeunt_ipc::message::{ConsoleSession, ReceiptLine, UplinkSet};
 use exeunt_ssf::{Jwks, SigningKey};
 use serde::{Deserialize, Serialize};
 
+use crate::change::Change;
+use crate::lease::{Here, Lease};
+
 /// How many receipts are kept on the device.
 const RECEIPTS_KEPT: usize = 1000;
 /// How many `jti` are kept for refusing a replay. Later ones are also bounded by the deadline.
 const SEEN_KEPT: usize = 20_000;
+/// How many moments are kept at which an order was taken that only the hub vouched for.
+const TAKEN_KEPT: usize = 100_000;
 
 /// One change. The journal is a list of these.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -24,6 +29,16 @@ const SEEN_KEPT: usize = 20_000;
 pub(crate) enum Event {
     /// A SET of the hub was taken; its order, if it was one, is `Accepted` in the same record.
     Seen { jti: Jti, hub_time: Timestamp },
+    /// A SET of the hub arrived whole and was refused all the same.
+    Heard { jti: Jti },
+    /// An order was taken that only the hub vouched for.
+    Taken { here: Here },
+    /// What the enrolment fixed was changed.
+    Changed { change: Change },
+    /// A lease began or was renewed.
+    Leased { lease: Lease },
+    /// The lease lapsed.
+    Lapsed,
     /// A demand was accepted for these accounts.
     Accepted { demand: Demand, uids: Vec<u32>, at: Timestamp },
     /// The hub's signed commit for a transaction arrived.
@@ -61,6 +76,12 @@ pub(crate) struct Enrolment {
     pub(crate) orders_per_hour: u32,
     /// What the hub was told of this warden's isolation.
     pub(crate) mode: Mode,
+    /// Who may approve what needs a quorum.
+    #[serde(default)]
+    pub(crate) approvers: Option<Approvers>,
+    /// The hub's time at the enrolment; its clock begins anew here.
+    #[serde(default)]
+    pub(crate) since: Option<Timestamp>,
 }
 
 /// A containment that was accepted and has no receipt yet.
@@ -89,6 +110,20 @@ pub(crate) struct State {
     pub(crate) last_order: Option<Jti>,
     /// The latest hub time that any verified SET carried.
     pub(crate) hub_time: Option<Timestamp>,
+    /// SETs that arrived and were refused.
+    #[serde(default)]
+    pub(crate) heard: VecDeque<Jti>,
+    /// When orders were taken that only the hub vouched for.
+    #[serde(default)]
+    pub(crate) taken: VecDeque<Here>,
+    /// The hub's policy.
+    #[serde(default)]
+    pub(crate) policy: Option<String>,
+    #[serde(default)]
+    pub(crate) lease: Option<Lease>,
+    /// The lease lapsed and was not renewed since.
+    #[serde(default)]
+    pub(crate) lapsed: bool,
 }
 
 impl State {
@@ -100,6 +135,18 @@ impl State {
                 push_bounded(&mut self.seen, jti.clone(), SEEN_KEPT);
                 self.last_order = Some(jti.clone());
             }
+            Event::Heard { jti } => push_bounded(&mut self.heard, jti.clone(), SEEN_KEPT),
+            Event::Taken { here } => {
+                self.taken
+                    .retain(|earlier| crate::lease::within_hour([earlier].into_iter(), here) == 1);
+                push_bounded(&mut self.taken, here.clone(), TAKEN_KEPT);
+            }
+            Event::Changed { change } => self.change(change),
+            Event::Leased { lease } => {
+                self.lease = Some(lease.clone());
+                self.lapsed = false;
+            }
+            Event::Lapsed => self.lapsed = true,
             Event::Accepted { demand, uids, at } => {
                 let open = Open { demand: demand.clone(), uids: uids.clone(), at: *at };
                 self.open.insert(demand.txn.clone(), open);
@@ -130,13 +177,40 @@ impl State {
                 self.chain = Chain::default();
                 self.uplink.clear();
                 self.last_order = None;
+                self.hub_time = enrolment.since;
+                self.forget_hub();
             }
             Event::Unenrolled => {
                 self.enrolment = None;
                 self.uplink.clear();
+                self.forget_hub();
             }
             Event::Snapshot { state } => self.clone_from(state),
         }
+    }
+
+    fn forget_hub(&mut self) {
+        self.policy = None;
+        self.lease = None;
+        self.lapsed = false;
+    }
+
+    fn change(&mut self, change: &Change) {
+        let Some(enrolment) = &mut self.enrolment else { return };
+        match change {
+            Change::HubKeys { keys, hub_time } => {
+                enrolment.keys = keys.clone();
+                self.hub_time = Some(*hub_time);
+            }
+            Change::Approvers { approvers } => enrolment.approvers = Some(approvers.clone()),
+            Change::OrderLimit { orders_per_hour } => enrolment.orders_per_hour = *orders_per_hour,
+            Change::Policy { text } => self.policy = Some(text.clone()),
+        }
+    }
+
+    /// Whether a SET of the hub arrived here, taken or refused.
+    pub(crate) fn has_heard(&self, jti: &Jti) -> bool {
+        self.seen.contains(jti) || self.heard.contains(jti)
     }
 
     /// The session of a user id.

@@ -75,7 +75,7 @@ pub(crate) fn within_hour<'a>(taken: impl Iterator<Item = &'a Here>, now: &Here)
 mod tests {
     use super::*;
     use exeunt_engine::ports::Clock as _;
-    use exeunt_testkit::time::FakeClock;
+    use exeunt_testkit::FakeClock;
 
     const DAY: Duration = Duration::from_secs(86_400);
     const HOUR_MS: u64 = 3_600_000;

@@ -141,6 +141,17 @@ impl Ledger {
         }
     }
 
+    /// Corrects what was read at the start by what is kept elsewhere.
+    pub(crate) fn correct(&self, correct: impl FnOnce(&mut State)) {
+        correct(&mut self.lock().state);
+    }
+
+    /// Waits for the next change, at most so long.
+    pub(crate) fn wait_for_change(&self, limit: Duration) {
+        let inner = self.lock();
+        drop(self.changed.wait_timeout(inner, limit));
+    }
+
     /// What to say in receipts of the journal, if it failed.
     pub(crate) fn failure(&self) -> Option<String> {
         let failed = self.lock().failed.clone();

@@ -4,20 +4,27 @@
 //! ones.
 
 mod answer;
+mod change;
 mod config;
 mod confine;
 mod contain;
+mod debug;
+mod deliver;
 mod enrol;
 mod event;
+mod keeper;
+mod lease;
 mod ledger;
 mod machine;
 mod once;
 mod order;
 mod permit;
+mod quorum;
 mod running;
 mod serve;
 mod show;
 mod sweep;
+mod trigger;
 mod warden;
 
 use std::process::ExitCode;

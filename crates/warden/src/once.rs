@@ -159,7 +159,8 @@ fn whose(once: &Once) -> anyhow::Result<Whose> {
     whose.include.clone_from(&once.include);
     let own = rustix::process::geteuid();
     let mode = if own.is_root() { Mode::Installed } else { Mode::User };
-    whose.locker = Config::load(once.config.as_deref())?.wishes(mode);
+    let config = Config::load(once.config.as_deref())?;
+    whose.locker = config.wishes(&config.policy, mode);
     if !own.is_root() && own.as_raw() != whose.account.uid {
         bail!("{} belongs to another user: run this as root", once.home.display());
     }

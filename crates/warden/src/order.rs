@@ -200,17 +200,22 @@ mod tests {
     #[test]
     fn whatever_is_wide_needs_the_quorum_and_has_power_with_it() {
         let hub = Hub::new();
-        for wide in [
-            Order { tier: Tier::Purge, ..hub.order() },
-            Order { user: None, ..hub.order() },
-        ] {
+        for wide in
+            [Order { tier: Tier::Purge, ..hub.order() }, Order { user: None, ..hub.order() }]
+        {
             assert_eq!(hub.code(&wide), "access_denied");
             let compact = hub.sign(&hub.approved(wide));
             let accepted = hub.judge(&compact, &State::default(), 2_000).unwrap();
             assert_eq!(accepted.approvers.len(), 2);
         }
-        let many = Set::new("http://hub", "occ-07", Jti::parse("j1").unwrap(), Timestamp(1_000),
-            ORDER_EVENT, &hub.order());
+        let many = Set::new(
+            "http://hub",
+            "occ-07",
+            Jti::parse("j1").unwrap(),
+            Timestamp(1_000),
+            ORDER_EVENT,
+            &hub.order(),
+        );
         let mut many = many.unwrap().with_txn(Txn::parse("t1").unwrap());
         many.aud.push("occ-08".into());
         let compact = hub.key.sign(&many).unwrap();
@@ -235,7 +240,8 @@ mod tests {
         }
         let elsewhere = Hub {
             enrolment: Enrolment {
-                device: DeviceId::parse("occ-08").unwrap(), ..hub.enrolment.clone()
+                device: DeviceId::parse("occ-08").unwrap(),
+                ..hub.enrolment.clone()
             },
             ..Hub::new()
         };

@@ -60,6 +60,8 @@ fn audience(request: &WardenRequest) -> Audience {
         | WardenRequest::PreviewUser { .. }
         | WardenRequest::CloseUsers { .. } => Audience::Root,
         WardenRequest::Status
+        | WardenRequest::Idle { .. }
+        | WardenRequest::Policy
         | WardenRequest::Survey
         | WardenRequest::Preview { .. }
         | WardenRequest::SignOutEverywhere { .. }

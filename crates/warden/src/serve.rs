@@ -68,6 +68,7 @@ pub(crate) fn run(serve: &Serve) -> anyhow::Result<()> {
     }
     warden.resume();
     crate::sweep::beside(&warden);
+    warden.keep_lease()?;
     tracing::info!(mode = ?gate.mode, "ready");
     notify_ready();
     let open = Arc::new(AtomicUsize::new(0));

@@ -22,22 +22,21 @@ use exeunt_host::users::Account;
 use exeunt_ipc::message::{
     Closed, ConsoleSession, Failure, Progress, ReceiptLine, UplinkRoute, UplinkSet, WardenAnswer,
 };
+use exeunt_policy::Policy;
 use exeunt_ssf::Set;
 use serde_json::json;
 
-use crate::config::{Config, Places};
+use crate::config::{Config, Places, subject_of};
 use crate::confine::Launcher;
 use crate::contain::{Means, Watch, contain, nobody};
 use crate::event::{Enrolment, Event, Open, State};
+use crate::lease::{Here, within_hour};
 use crate::ledger::Ledger;
 use crate::machine::Whose;
 use crate::running::Running;
 
 /// How long a person's request waits for the hub's signed commit before this device closes anyway.
 const COMMIT_WITHIN: Duration = Duration::from_secs(2);
-
-/// One hour, in milliseconds.
-const HOUR_MS: f64 = 3_600_000.0;
 
 /// Everything that the connections and the containments share.
 pub(crate) struct Warden {
@@ -48,8 +47,12 @@ pub(crate) struct Warden {
     pub(crate) launcher: Launcher,
     pub(crate) hub_clock: Mutex<HubClock>,
     pub(crate) enrolling: Mutex<Option<crate::enrol::Pending>>,
-    /// When orders that only the hub vouched for were taken, within the last hour.
-    taken: Mutex<Vec<Instant>>,
+    /// One SET of the hub at a time, so that none slips past a limit beside another.
+    pub(crate) taking: Mutex<()>,
+    pub(crate) keeping: Mutex<crate::keeper::Keeping>,
+    pub(crate) idling: Mutex<BTreeMap<u32, crate::trigger::Stretch>>,
+    /// The kernel's name of this boot.
+    boot: String,
     running: Mutex<BTreeMap<Txn, Running>>,
     /// One account at a time: holding its lock is the right to contain it.
     accounts: Mutex<BTreeMap<u32, Arc<Mutex<()>>>>,
@@ -90,6 +93,16 @@ impl Warden {
     ) -> anyhow::Result<Arc<Self>> {
         let catalogue = crate::machine::catalogue()?;
         let ledger = Ledger::open(&places.state)?;
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+            .context("reading the name of this boot")?;
+        let boot = boot.trim().to_owned();
+        let here = Here { boot: boot.clone(), at: crate::debug::boottime() };
+        ledger.correct(|state| {
+            let noted = crate::keeper::notes(&places.state);
+            state.lease = noted
+                .into_iter()
+                .fold(state.lease.take(), |lease, note| Some(lease?.or_less(Some(note), &here)));
+        });
         let mut hub_clock = HubClock::default();
         if let Some(known) = ledger.read(|state| state.hub_time) {
             hub_clock.hear(known, SystemClock.instant());
@@ -102,7 +115,10 @@ impl Warden {
             launcher,
             hub_clock: Mutex::new(hub_clock),
             enrolling: Mutex::new(None),
-            taken: Mutex::default(),
+            taking: Mutex::default(),
+            keeping: Mutex::default(),
+            idling: Mutex::default(),
+            boot,
             running: Mutex::default(),
             accounts: Mutex::default(),
             guards: Guards::default(),
@@ -120,6 +136,24 @@ impl Warden {
             );
             self.start(interrupted.demand, interrupted.uids, vec![remark]);
         }
+    }
+
+    /// The policy in force: the hub's, else this machine's own.
+    pub(crate) fn policy(&self) -> Policy {
+        let sent = self.ledger.read(|state| state.policy.clone());
+        match sent.map(|text| Policy::parse("policy", &text)) {
+            Some(Ok(policy)) => policy,
+            Some(Err(error)) => {
+                tracing::error!(%error, "the hub's policy can no longer be read");
+                self.config.policy.clone()
+            }
+            None => self.config.policy.clone(),
+        }
+    }
+
+    /// Now, on this machine.
+    pub(crate) fn here(&self) -> Here {
+        Here { boot: self.boot.clone(), at: crate::debug::boottime() }
     }
 
     /// The account behind a user id; in user mode, with the home that was named.
@@ -141,7 +175,7 @@ impl Warden {
     pub(crate) fn whose(&self, uid: u32) -> anyhow::Result<Whose> {
         let account = self.account(uid)?;
         let keep = exeunt_host::process::KeepList::default();
-        let wishes = self.config.wishes(self.places.mode);
+        let wishes = self.config.wishes(&self.policy(), self.places.mode);
         let locker = Wishes { guards: self.guards.clone(), ..wishes };
         let include = Vec::new();
         let whose = Whose { account, session: None, bus: None, keep, locker, include };
@@ -165,7 +199,11 @@ impl Warden {
     ///
     /// # Errors
     /// No subject can be made of the account.
-    pub(crate) fn session_of(&self, uid: u32, pid: u32) -> anyhow::Result<Option<ConsoleSession>> {
+    pub(crate) fn session_of(
+        self: &Arc<Self>,
+        uid: u32,
+        pid: u32,
+    ) -> anyhow::Result<Option<ConsoleSession>> {
         let (session, closed_at) = self
             .ledger
             .read(|state| (state.session_of(uid).cloned(), state.closed_at.get(&uid).copied()));
@@ -175,7 +213,7 @@ impl Warden {
         if closed_at.is_some_and(|closed| !started_after(pid, closed)) {
             return Ok(None);
         }
-        let (subject, proof) = self.config.subject_of(&self.account(uid)?)?;
+        let (subject, proof) = subject_of(&self.policy(), &self.account(uid)?)?;
         self.begin(uid, subject, proof).map(Some)
     }
 
@@ -184,7 +222,7 @@ impl Warden {
     /// # Errors
     /// The journal failed: nothing began.
     pub(crate) fn begin(
-        &self,
+        self: &Arc<Self>,
         uid: u32,
         subject: Subject,
         proof: Proof,
@@ -194,7 +232,10 @@ impl Warden {
         let session = ConsoleSession { id, subject, uid, proof, since };
         let mut events = vec![Event::SessionBegan { session: session.clone() }];
         events.extend(self.session_uplink(&session, false)?);
-        self.ledger.decide(|_| (events, ()))?;
+        let lapsed = self.ledger.decide(|state| (events, state.lapsed))?;
+        if lapsed {
+            self.close_lapsed(Some(uid), Vec::new());
+        }
         Ok(session)
     }
 
@@ -492,14 +533,9 @@ impl Warden {
     }
 
     /// Whether one more order that only the hub vouches for is within its hourly bound.
-    pub(crate) fn within_rate(&self, per_hour: u32, at: Instant) -> bool {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.retain(|earlier| at.ms_since(*earlier) < HOUR_MS);
-        let within = (taken.len() as u64) < u64::from(per_hour);
-        if within {
-            taken.push(at);
-        }
-        within
+    pub(crate) fn within_rate(&self, per_hour: u32, here: &Here) -> bool {
+        let taken = self.ledger.read(|state| within_hour(state.taken.iter(), here));
+        taken < u64::from(per_hour)
     }
 
     /// The hub's order for a transaction that began here arrived: its signed commit.
@@ -609,7 +645,7 @@ fn local_demand(
     }
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
+pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
     std::thread::Builder::new().name(name.to_owned()).spawn(work).context("starting a thread")?;
     Ok(())
 }

@@ -29,6 +29,7 @@ pub(crate) fn status() -> WardenStatus {
         catalogue: "38".into(),
         console: "host".into(),
         last: None,
+        lease: None,
     }
 }
 

@@ -6,8 +6,9 @@ use exeunt_domain::{
     Timestamp, Txn, Verdict,
 };
 use exeunt_ipc::message::{
-    AgentAnswer, AgentRequest, Closed, ConsoleSession, Ends, Failure, HubLink, HubSession, Preview,
-    Progress, ReceiptLine, Started, User, WardenAnswer, WardenRequest, WardenStatus,
+    AgentAnswer, AgentRequest, Closed, ConsoleSession, Ends, Failure, HubLink, HubSession,
+    LeaseStanding, Preview, Progress, ReceiptLine, Started, User, WardenAnswer, WardenRequest,
+    WardenStatus,
 };
 use exeunt_ssf::{EnrolToken, SigningKey};
 
@@ -63,6 +64,7 @@ fn status() -> WardenAnswer {
         catalogue: "1".into(),
         console: "occ-07".into(),
         last: Some(line()),
+        lease: Some(LeaseStanding { left_ms: 86_400_000, lapsed: false, withheld: false }),
     })
 }
 
@@ -346,6 +348,7 @@ fn enrolment_takes_a_token_from_standard_input_and_names_the_device() {
         issuer: "http://127.0.0.1:7443".into(),
         secret: "s".into(),
         thumbprints: vec![SigningKey::generate().unwrap().kid().clone()],
+        approvers: None,
         name: None,
         expires: Timestamp(1),
     };

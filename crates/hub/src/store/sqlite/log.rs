@@ -52,6 +52,7 @@ pub(super) fn order(
         issued: work.now,
         previous: previous.map(id::<Jti>).transpose()?,
         reason: what.reason.map(ToOwned::to_owned),
+        quorum: None,
     };
     let (jti, compact) = work.mint.order(&order, what.txn)?;
     work.db

@@ -9,7 +9,7 @@ use exeunt_api::{
 };
 use exeunt_check::{RevocationState, SubjectHash, Watermark};
 use exeunt_domain::session::{SessionHash, hex};
-use exeunt_domain::{DeviceId, Outcome, Subject, Timestamp, Txn};
+use exeunt_domain::{DeviceId, Jti, Outcome, Subject, Timestamp, Txn};
 use rusqlite::{Connection, OpenFlags, Row, Transaction, params};
 
 use super::session::{INFO, info};
@@ -110,6 +110,16 @@ impl View for SqliteView {
             entries.push(Entry { pos, to, jti, compact });
         }
         Ok(entries)
+    }
+
+    fn last_order(&self, device: &DeviceId) -> Result<Option<Jti>, StoreError> {
+        let mut find = self.db.prepare_cached(
+            "SELECT log.jti FROM log JOIN devices ON devices.id = ?1
+             WHERE log.scope = 'device' AND log.addressee = ?1 AND log.pos > devices.base
+             ORDER BY log.pos DESC LIMIT 1",
+        )?;
+        let mut rows = find.query([device.as_str()])?;
+        rows.next()?.map(|row| id(row.get(0)?)).transpose()
     }
 
     fn sessions(&self, subject: &Subject) -> Result<Vec<SessionInfo>, StoreError> {
