@@ -17,7 +17,7 @@ use exeunt_ipc::Sockets;
 use exeunt_ipc::message::{WardenAnswer, WardenRequest};
 use exeunt_ssf::{EnrolledEvent, Jwks, read_unverified};
 
-use rig::{Hub, NOW, Rig, end_of, later, next_uplink, receipt, spawn};
+use rig::{Hub, NOW, Rig, close_request, end_of, later, next_uplink, receipt, spawn};
 
 #[test]
 fn closes_the_callers_home_and_keeps_the_receipt() {
