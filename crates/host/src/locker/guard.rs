@@ -157,7 +157,12 @@ impl Inner {
             return inner.drop_spare(held, Some(&proof.locker));
         }
         inner.state().left.clear();
-        let Some(guarded) = Self::watch(proof.clone(), held) else { return };
+        let (ours, spare) = match held {
+            Some(held) if held.process == proof.locker => (Some(held), None),
+            other => (None, other),
+        };
+        inner.drop_spare(spare, None);
+        let Some(guarded) = Self::watch(proof.clone(), ours) else { return };
         let own = Arc::clone(inner);
         let spawned = std::thread::Builder::new()
             .name("locker-guard".into())
