@@ -130,7 +130,9 @@ pub(super) fn over_quota(scene: &mut Scene<'_>) -> Result<()> {
 /// What was unlinked lies on the disk until that is told that it may forget it.
 pub(super) fn blocks(scene: &mut Scene<'_>) -> Result<()> {
     let home = scene.person.home.clone();
-    let image = scene.mount_image(&EXT4, 8, "rw", &home)?;
+    // Blocks as large as what a disk forgets at once: smaller ones stay where they are.
+    let mkfs = ["mkfs.ext4", "-q", "-b", "4096"];
+    let image = scene.mount_image(&mkfs, 8, "rw", &home)?;
     scene.own(&home, 0o700)?;
     plain(scene)?;
     process::output(&mut Command::new("sync"))?;
