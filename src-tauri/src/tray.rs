@@ -193,6 +193,7 @@ fn look(status: &Result<WardenStatus, AskError>) -> Look {
     let (mark, line) = match (&status.running, session) {
         (Some(_), _) => (Mark::Closing, word("tray.closing", "")),
         (None, Some(session)) => (Mark::Normal, word("tray.signed_in", &person(&session.subject))),
+        (None, None) if status.returned.is_some() => (Mark::Unknown, word("tray.came_back", "")),
         (None, None) => (Mark::Closed, word("status.nobody", "")),
     };
     Look { mark, line, button }
@@ -273,6 +274,22 @@ mod tests {
         let mut empty = status();
         empty.sessions.clear();
         assert_eq!(look(&Ok(empty)).mark, Mark::Closed);
+    }
+
+    #[test]
+    fn a_store_that_came_back_is_said_and_not_shown_as_closed() {
+        let mut back = status();
+        back.sessions.clear();
+        back.returned = Some(Box::new(exeunt_ipc::message::Returned {
+            at: crate::model::fixtures::NOW,
+            after: TXN.parse().unwrap(),
+            stores: vec![],
+            contained: None,
+            detail: None,
+        }));
+        let look = look(&Ok(back));
+        assert_eq!(look.mark, Mark::Unknown);
+        assert_eq!(look.line, "A session store came back after the sign-out");
     }
 
     #[test]

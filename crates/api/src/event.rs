@@ -3,7 +3,9 @@
 //!
 //! It refuses unknown fields: both ends ship together.
 
-use exeunt_domain::{Jti, Outcome, Proof, SessionId, SessionKind, Subject, Tier, Timestamp, Txn};
+use exeunt_domain::{
+    Jti, Outcome, Proof, SessionId, SessionKind, StoreReport, Subject, Tier, Timestamp, Txn,
+};
 use serde::{Deserialize, Serialize};
 
 /// Event type of the hub's countersignature of a receipt.
@@ -62,6 +64,25 @@ pub struct SignOutRequested {
     pub requested: Timestamp,
     /// The console session in which they asked.
     pub session: SessionId,
+}
+
+/// Claims of `STORES_RETURNED_EVENT`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoresReturned {
+    /// The transaction of the close that they came back after.
+    pub after: Txn,
+    /// When they were found, by the device's wall clock.
+    pub at: Timestamp,
+    /// The enrolment it speaks in.
+    pub epoch: u64,
+    /// Whose sessions those were, when known.
+    #[serde(default)]
+    pub subject: Option<Subject>,
+    /// Which stores, without a verdict.
+    pub stores: Vec<StoreReport>,
+    /// Whether the device contains them again, under a transaction of its own.
+    pub contains: bool,
 }
 
 /// Claims of [`COUNTERSIGNED_EVENT`].

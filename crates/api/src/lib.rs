@@ -19,7 +19,7 @@ pub use admin::{
 };
 pub use device::{HubSession, Target, TxnState};
 pub use error::{ErrorBody, ErrorDetail, SetErrorBody};
-pub use event::{Countersigned, Progress, SessionEstablished, SignOutRequested};
+pub use event::{Countersigned, Progress, SessionEstablished, SignOutRequested, StoresReturned};
 pub use oauth::{OAuthErrorBody, TokenRequest, TokenResponse};
 pub use operator::{
     AdminTokenRequest, AdminTokenResponse, OperatorInfo, Role, SignInFinish, SignInRequest,

@@ -106,7 +106,12 @@ impl Catalogue {
                 continue;
             }
             match shape::<RawFile>(file, text) {
-                Ok(raw) => read.push((Source { file, text }, raw)),
+                Ok(raw) => {
+                    if raw.app.is_empty() && raw.family.is_empty() {
+                        mistakes.push(CatalogueError::Empty { file: file.clone() });
+                    }
+                    read.push((Source { file, text }, raw));
+                }
                 Err(mistake) => mistakes.push(mistake),
             }
         }
@@ -172,16 +177,21 @@ fn judge(
 ) {
     let app = &resolved.app;
     for trespass in app.trespasses(protected) {
-        mistakes.push(CatalogueError::Protected {
+        let mistake = CatalogueError::Protected {
             at: resolved.store_at(&trespass.rule),
             app: app.id.to_string(),
             path: trespass.path,
             reason: trespass.reason,
-        });
+        };
+        // The same on each platform is one mistake.
+        if !mistakes.contains(&mistake) {
+            mistakes.push(mistake);
+        }
     }
     let failures = match origin {
         Origin::Builtin => Vec::new(),
-        Origin::Site => app.failures(protected),
+        Origin::Site if resolved.sound => app.failures(protected),
+        Origin::Site => Vec::new(),
     };
     for failure in failures {
         mistakes.push(CatalogueError::Rule {

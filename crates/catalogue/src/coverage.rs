@@ -30,6 +30,8 @@ fn app(app: &App) -> Vec<String> {
     fields.extend(app.requires.iter().map(|path| format!("requires {path}")));
     fields.extend(app.profile_args.iter().map(|arg| format!("argument {arg}")));
     fields.extend(app.env_dirs.iter().map(|dir| format!("env {} {}", dir.variable, dir.replaces)));
+    let files = app.env_files.iter();
+    fields.extend(files.map(|f| format!("env file {} {} {}", f.variable, f.store, f.list)));
     for agent in &app.agents {
         let places: Vec<String> = agent.places.iter().map(Place::to_string).collect();
         fields.push(format!("agent {} {:?} {:?} {places:?}", agent.id, agent.kind, agent.variable));

@@ -240,6 +240,17 @@ pub struct EnvDir {
     pub replaces: Place,
 }
 
+/// An environment variable of live processes that names a store's file in place of the usual one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnvFile {
+    /// The variable, whose value is an absolute path.
+    pub variable: String,
+    /// The store of the app whose action the file gets.
+    pub store: StoreId,
+    /// Whether the value is a list, parted by colons.
+    pub list: bool,
+}
+
 /// One app and all that it leaves behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct App {
@@ -263,6 +274,8 @@ pub struct App {
     pub keyring: Vec<KeyringRule>,
     /// Variables that move its roots.
     pub env_dirs: Vec<EnvDir>,
+    /// Variables that name one of its files.
+    pub env_files: Vec<EnvFile>,
     /// Agents to flush.
     pub agents: Vec<AgentRule>,
     /// Arguments after which, or after whose `=`, a live process names its profile directory.

@@ -33,6 +33,29 @@ impl fmt::Display for Location {
     }
 }
 
+/// The parser's message, with its own words for shapes put as a person would.
+pub(crate) fn in_plain_words(message: &str) -> String {
+    const WORDS: [(&str, &str); 6] = [
+        (
+            "invalid type: map, expected a sequence",
+            "a single table where several may stand: write [[…]] with two brackets",
+        ),
+        ("expected a sequence", "where a list is expected: put it in [ ]"),
+        ("expected a string", "where a text is expected: put it in quotes"),
+        ("invalid type: ", "found "),
+        (
+            "wanted exactly 1 element, more than 1 element",
+            "one value has several forms: give one form, such as one format of edit",
+        ),
+        (", expected `=`", ", expected `=` between a key and its value"),
+    ];
+    let message = message.replace('\n', " ");
+    WORDS
+        .iter()
+        .fold(message, |said, (theirs, ours)| said.replace(theirs, ours))
+        .replace(", where", " where")
+}
+
 /// Why catalogue files are refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CatalogueError {
@@ -118,6 +141,12 @@ pub enum CatalogueError {
         path: String,
         /// Why the place is protected.
         reason: String,
+    },
+    /// A file without an entry.
+    #[error("{file}: it has neither [[app]] nor [[family]]; add an entry, or remove this file")]
+    Empty {
+        /// The file's name.
+        file: String,
     },
     /// The files define `protected.toml`.
     #[error("{file}: the protected places are compiled in and cannot be given; remove this file")]

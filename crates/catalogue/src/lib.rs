@@ -20,8 +20,8 @@ mod schema;
 
 pub use crate::catalogue::Catalogue;
 pub use crate::entry::{
-    Action, AgentKind, AgentRule, App, Edit, EnvDir, KeyringRule, KeyringStore, Kind, Layout,
-    StoreRule, Within,
+    Action, AgentKind, AgentRule, App, Edit, EnvDir, EnvFile, KeyringRule, KeyringStore, Kind,
+    Layout, StoreRule, Within,
 };
 pub use crate::error::{CatalogueError, Location};
 pub use crate::glob::{Glob, GlobError, RelGlob};

@@ -54,7 +54,7 @@ impl App {
                     fault,
                 });
             };
-            for path in rule.examples.removes.iter().flat_map(|text| self.concrete(text)) {
+            for path in rule.examples.removes.iter().flat_map(|text| self.spelt_out(text)) {
                 let parts: Vec<&[u8]> = path.split('/').map(str::as_bytes).collect();
                 if !self.rules_for(Platform::Linux, &parts).any(|found| found.id == rule.id) {
                     fail(&path, "the rule does not reach it");
@@ -64,7 +64,7 @@ impl App {
                     fail(&path, "it is protected");
                 }
             }
-            for path in rule.examples.keeps.iter().flat_map(|text| self.concrete(text)) {
+            for path in rule.examples.keeps.iter().flat_map(|text| self.spelt_out(text)) {
                 let parts: Vec<&[u8]> = path.split('/').map(str::as_bytes).collect();
                 if self.rules_for(Platform::Linux, &parts).any(|found| found.tier <= rule.tier) {
                     fail(&path, "a rule reaches it");
@@ -74,8 +74,10 @@ impl App {
         failures
     }
 
-    /// An example with its placeholder resolved: one path for each root or cache place.
-    fn concrete(&self, text: &str) -> Vec<String> {
+    /// An example with its placeholder resolved: one path below a Linux home for each root or cache
+    /// place, each star made a name.
+    #[must_use]
+    pub fn spelt_out(&self, text: &str) -> Vec<String> {
         let roots = self.roots(Platform::Linux);
         if text.contains("{root}") {
             roots.iter().map(|root| text.replace("{root}", &spell(root))).collect()

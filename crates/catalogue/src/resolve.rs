@@ -6,15 +6,17 @@ use std::collections::BTreeMap;
 use exeunt_domain::Tier;
 
 use crate::entry::{
-    Action, AgentRule, App, Edit, EnvDir, KeyringRule, KeyringStore, PerPlatform, Roots, StoreRule,
+    Action, AgentRule, App, Edit, EnvDir, EnvFile, KeyringRule, KeyringStore, PerPlatform, Roots,
+    StoreRule,
 };
-use crate::error::{CatalogueError, Location};
+use crate::error::{CatalogueError, Location, in_plain_words};
 use crate::glob::{Glob, RelGlob};
 use crate::ids::{AppId, StoreId};
 use crate::place::{Base, Place, Platform};
 use crate::proof::Examples;
 use crate::schema::{
-    RawAgent, RawApp, RawEnvDir, RawFamily, RawFile, RawKeyring, RawPlaces, RawStore, Text,
+    RawAgent, RawApp, RawEnvDir, RawEnvFile, RawFamily, RawFile, RawKeyring, RawPlaces, RawStore,
+    Text,
 };
 
 /// What the apps of a family share, after judgement.
@@ -34,6 +36,8 @@ pub(crate) struct Resolved {
     pub(crate) app: App,
     at: Location,
     stores: BTreeMap<String, Location>,
+    /// Nothing was wrong with it so far: its examples are worth running.
+    pub(crate) sound: bool,
 }
 
 impl Resolved {
@@ -58,7 +62,7 @@ pub(crate) fn shape<T: serde::de::DeserializeOwned>(
 ) -> Result<T, CatalogueError> {
     toml::from_str(text).map_err(|error| CatalogueError::Shape {
         at: Location::of(file, text, error.span().map_or(0, |span| span.start)),
-        mistake: error.message().replace('\n', " "),
+        mistake: in_plain_words(error.message()),
     })
 }
 
@@ -136,11 +140,13 @@ pub(crate) fn apps(
 ) -> Vec<Resolved> {
     let mut resolved = Vec::new();
     for raw in &file.app {
+        let before = mistakes.len();
         match app(source, raw, families, mistakes) {
             Ok(app) => {
                 let stores = raw.store.iter().map(|store| &store.id);
                 let stores = stores.map(|id| (id.get_ref().clone(), source.at(id))).collect();
-                resolved.push(Resolved { app, at: source.at(&raw.id), stores });
+                let sound = mistakes.len() == before;
+                resolved.push(Resolved { app, at: source.at(&raw.id), stores, sound });
             }
             Err(mistake) => mistakes.push(mistake),
         }
@@ -192,6 +198,7 @@ fn app(
         stores: stores(source, raw, family, mistakes),
         keyring: all(&raw.keyring, mistakes, |raw| keyring(source, raw)),
         env_dirs: all(&raw.env_dir, mistakes, |raw| env_dir(source, raw)),
+        env_files: all(&raw.env_file, mistakes, |raw| env_file(source, raw)),
         agents: all(&raw.agent, mistakes, |raw| agent(source, raw)),
         roots: roots(source, &raw.roots, mistakes),
         id,
@@ -244,6 +251,21 @@ fn whole(source: &Source<'_>, raw: &RawApp, app: &App, mistakes: &mut Vec<Catalo
             mistakes.push(CatalogueError::Taken { at, id: id.to_string() });
         }
     }
+    for (rule, raw) in app.env_files.iter().zip(&raw.env_file) {
+        if !app.stores.iter().any(|store| store.id == rule.store) {
+            let mistake = format!("`{}` has no store `{}`", app.id, rule.store);
+            let remedy = "name the store whose action the file gets";
+            mistakes.push(source.rule(&raw.store, mistake, remedy));
+        }
+    }
+    for (rule, raw) in app.env_dirs.iter().zip(&raw.env_dir) {
+        let is_root = |p| app.roots(p).contains(&rule.replaces);
+        if !Platform::ALL.into_iter().any(is_root) {
+            let mistake = format!("`{}` is no root of `{}`", rule.replaces, app.id);
+            let remedy = "name the root that the variable moves, as it stands in `roots`";
+            mistakes.push(source.rule(&raw.replaces, mistake, remedy));
+        }
+    }
     let mut refuse = |mistake: String, remedy| mistakes.push(source.rule(&raw.id, mistake, remedy));
     if app.evidence.is_empty() {
         refuse(format!("`{}` has no evidence", app.id), "cite a vendor page or an issue");
@@ -251,10 +273,11 @@ fn whole(source: &Source<'_>, raw: &RawApp, app: &App, mistakes: &mut Vec<Catalo
     if let Some((id, path)) = named_twice(app) {
         refuse(format!("`{path}` of `{id}` is named by two rules"), "keep it in one of them");
     }
-    if seen.is_empty() {
+    let given = raw.store.len() + raw.keyring.len() + raw.agent.len();
+    if seen.is_empty() && given == 0 {
         refuse(format!("`{}` has nothing to end", app.id), "add a store, keyring or agent");
     }
-    let rooted = Platform::ALL.into_iter().any(|p| !app.roots(p).is_empty());
+    let rooted = Platform::ALL.into_iter().any(|p| texts(&raw.roots, p).next().is_some());
     if !rooted && app.stores.iter().any(|store| !store.paths.is_empty()) {
         refuse(format!("`{}` has paths but no roots", app.id), "add roots, or use `at`");
     }
@@ -414,6 +437,11 @@ fn agent(source: &Source<'_>, raw: &RawAgent) -> Result<AgentRule, CatalogueErro
 fn env_dir(source: &Source<'_>, raw: &RawEnvDir) -> Result<EnvDir, CatalogueError> {
     let variable = variable(source, &raw.variable)?;
     Ok(EnvDir { variable, replaces: source.place(&raw.replaces)? })
+}
+
+fn env_file(source: &Source<'_>, raw: &RawEnvFile) -> Result<EnvFile, CatalogueError> {
+    let variable = variable(source, &raw.variable)?;
+    Ok(EnvFile { variable, store: store_id(source, &raw.store)?, list: raw.list })
 }
 
 fn variable(source: &Source<'_>, text: &Text) -> Result<String, CatalogueError> {

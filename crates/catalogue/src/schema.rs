@@ -63,6 +63,8 @@ pub(crate) struct RawApp {
     #[serde(default)]
     pub(crate) env_dir: Vec<RawEnvDir>,
     #[serde(default)]
+    pub(crate) env_file: Vec<RawEnvFile>,
+    #[serde(default)]
     pub(crate) store: Vec<RawStore>,
     #[serde(default)]
     pub(crate) keyring: Vec<RawKeyring>,
@@ -141,6 +143,16 @@ pub(crate) struct RawAgent {
 pub(crate) struct RawEnvDir {
     pub(crate) variable: Text,
     pub(crate) replaces: Text,
+}
+
+/// A variable that names a store's file.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct RawEnvFile {
+    pub(crate) variable: Text,
+    pub(crate) store: Text,
+    #[serde(default)]
+    pub(crate) list: bool,
 }
 
 /// The compiled-in file of protected places.

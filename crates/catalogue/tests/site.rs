@@ -171,6 +171,37 @@ fn a_site_cannot_reach_a_protected_place() {
     assert!(matches!(mistake(home), CatalogueError::Protected { .. }));
 }
 
+/// What follows from one mistake is not told as another.
+#[test]
+fn one_mistake_is_told_once_and_in_words_of_the_file() {
+    let env =
+        "[[app.env-dir]]\nvariable = \"ACME_HOME\"\nreplaces = \"config:other\"\n[[app.store]]";
+    let file = "[[app.env-file]]\nvariable = \"ACME\"\nstore = \"none\"\n[[app.store]]";
+    let two = "about = \"x\"\nedit = { json = { keys = [\"/a\"] }, yaml = { keys = [\"a\"] } }";
+    let cases = [
+        (with("[[app]]", "[app]"), "1:1", "two brackets"),
+        (with("[\"https://acme.example/docs\"]", "\"x\""), "6:12", "put it in [ ]"),
+        (with("id = \"acme\"", "id = 7"), "2:6", "put it in quotes"),
+        (with("about = \"token\"", two), "12:8", "one format of edit"),
+        (with("config:acme", "config"), "7:18", "no base"),
+        (with("[\"token.json\"]", "[\"/x\"]"), "12:10", "absolute"),
+        (with("config:acme", "home:Documents"), "9:6", "protected"),
+        (with("[[app.store]]", env), "10:12", "is no root of `acme`"),
+        (with("[[app.store]]", file), "10:9", "has no store `none`"),
+    ];
+    for (text, at, words) in cases {
+        let text = text.trim_start();
+        let found = Catalogue::builtin().unwrap().mistakes(&files(text));
+        let said: Vec<String> = found.iter().map(ToString::to_string).collect();
+        let about_it: Vec<_> = said.iter().filter(|one| !one.contains("an example")).collect();
+        assert_eq!(about_it.len(), 1, "{said:#?}");
+        assert!(about_it[0].contains(words), "{said:#?}");
+        assert!(about_it[0].contains(&format!("site.toml:{at}:")), "{at}: {said:#?}");
+    }
+    let empty = Catalogue::builtin().unwrap().mistakes(&files("# nothing\n"));
+    assert!(matches!(empty.as_slice(), [CatalogueError::Empty { .. }]), "{empty:?}");
+}
+
 #[test]
 fn reports_every_mistake_at_once() {
     let text = with("config:acme", "config:").replace("\"sign-out\"", "\"lock\"");

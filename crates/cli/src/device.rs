@@ -100,6 +100,34 @@ fn status_words(status: &WardenStatus, link: Option<&HubLink>) -> String {
     if let Some(last) = &status.last {
         words.push_str(&format!("\nLast closed {}: {}.", ago(last.at, now()), last.outcome));
     }
+    words.push_str(&returned_words(status));
+    words
+}
+
+/// What came back after the last close, and how well that is watched for.
+fn returned_words(status: &WardenStatus) -> String {
+    let mut words = String::new();
+    if let Some(returned) = &status.returned {
+        let (stores, when) = (count(returned.stores.len(), "store"), ago(returned.at, now()));
+        words.push_str(&format!("\nCame back after the close, {when}: {stores}."));
+        for store in &returned.stores {
+            words.push_str(&format!("\n  {:<18} {:<22} {}", store.app, store.store, store.place));
+        }
+        words.push_str(&match &returned.contained {
+            Some(txn) => format!("\n  contained again: {txn}"),
+            None => "\n  not contained: run `exeunt close`".to_owned(),
+        });
+        if let Some(detail) = &returned.detail {
+            words.push_str(&format!(" ({detail})"));
+        }
+    }
+    if let Some(watch) = status.watch.as_ref().filter(|watch| watch.left_out > 0) {
+        let why = watch.why.as_deref().unwrap_or("no reason given");
+        let left = watch.left_out;
+        words.push_str(&format!(
+            "\nNot everything is watched ({why}): {left} directories are looked at every 30 s."
+        ));
+    }
     words
 }
 

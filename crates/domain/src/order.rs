@@ -14,6 +14,8 @@ pub const RECEIPT_EVENT: &str = "urn:exeunt:secevent:receipt";
 pub const PROGRESS_EVENT: &str = "urn:exeunt:secevent:progress";
 /// Event type of a person's request, made at a device, to be signed out everywhere.
 pub const SIGN_OUT_REQUESTED_EVENT: &str = "urn:exeunt:secevent:sign-out-requested";
+/// Event type of stores that were found again after a close, signed by the device.
+pub const STORES_RETURNED_EVENT: &str = "urn:exeunt:secevent:stores-returned";
 /// Event type of the hub's answer to an enrolment.
 pub const ENROLLED_EVENT: &str = "urn:exeunt:secevent:enrolled";
 /// Event type of a change of what an enrolment fixed: keys, approvers, limit, policy.

@@ -408,7 +408,7 @@ fn last_name(place: &[Name]) -> String {
     place.last().map(Name::to_shown).unwrap_or_default()
 }
 
-fn shown(path: &[u8]) -> String {
+pub(crate) fn shown(path: &[u8]) -> String {
     path.utf8_chunks().fold(String::new(), |mut out, chunk| {
         out.push_str(chunk.valid());
         out.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")));

@@ -315,6 +315,10 @@ impl<F: Files> Run<'_, '_, F> {
         self.recorder.step("edit", |errors| {
             for (edit, targets) in edits {
                 for target in targets {
+                    if let Some(holder) = self.holder_of(target.entry().identity) {
+                        errors.push(format!("{}: not edited: {holder}", target.place()));
+                        continue;
+                    }
                     match self.host.files.edit(target.dir(), target.entry(), edit) {
                         Ok(_) | Err(FilesError::NotFound) => {}
                         Err(error) => {
@@ -325,6 +329,17 @@ impl<F: Files> Run<'_, '_, F> {
                 }
             }
         });
+    }
+
+    /// Who holds a file open that is about to be edited; a database under a living process would be
+    /// cut under its feet.
+    fn holder_of(&self, file: Identity) -> Option<String> {
+        match self.host.processes.holders(&[file]) {
+            Ok(holders) => {
+                holders.first().map(|holder| format!("pid {} holds it open", holder.process.pid))
+            }
+            Err(error) => Some(format!("who holds it is unknown: {error}")),
+        }
     }
 
     fn unlink(&self, quarantines: &mut Vec<F::Quarantine>, outlived: &mut Vec<Identity>) {

@@ -11,12 +11,14 @@ pub mod execute;
 mod hand_over;
 pub mod issue;
 mod keyrings;
+mod named;
 pub mod plan;
 pub mod ports;
 mod record;
 pub mod reported;
 mod residue;
 pub mod survey;
+pub mod watch;
 
 pub use bounds::{Bounds, OutOfBounds, Target};
 pub use check::Checked;

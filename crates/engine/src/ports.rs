@@ -12,12 +12,14 @@ mod disks;
 mod hand_over;
 mod keychains;
 mod processes;
+mod watch;
 
 pub use agents::{AgentError, Agents, Listener, LiveAgent};
 pub use disks::{Disks, DisksError, Keeper, Snapshot, Trim};
 pub use hand_over::{HandOver, HandOverError, Left};
 pub use keychains::{HASHED, KeychainError, KeychainItem, Keychains};
 pub use processes::{Group, Groups, Holder, Process, ProcessError, ProcessId, Processes, Service};
+pub use watch::{Bell, Coverage, Heard, Spot, Watcher};
 
 /// One name in a directory: bytes, never empty, never `.` or `..`, never holding `/` or NUL.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

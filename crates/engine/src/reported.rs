@@ -114,14 +114,21 @@ pub fn is_secret_name(name: &[u8]) -> bool {
 /// The files that are looked at: histories, `.env` files of the home and one level below, and
 /// environment.d.
 fn places<F: Files>(files: &F) -> Vec<(ReportedKind, F::Dir, Name)> {
-    const HISTORIES: [(Base, &[&str], &str); 7] = [
+    const HISTORIES: [(Base, &[&str], &str); 14] = [
         (Base::Home, &[], ".bash_history"),
         (Base::Home, &[], ".zsh_history"),
         (Base::Home, &[], ".zhistory"),
         (Base::Home, &[], ".sh_history"),
         (Base::Home, &[], ".python_history"),
+        (Base::Home, &[], ".psql_history"),
+        (Base::Home, &[], ".mysql_history"),
+        (Base::Home, &[], ".rediscli_history"),
+        (Base::Home, &[], ".node_repl_history"),
         (Base::Data, &["fish"], "fish_history"),
+        (Base::Data, &["powershell", "PSReadLine"], "ConsoleHost_history.txt"),
+        (Base::Config, &["nushell"], "history.txt"),
         (Base::State, &["bash"], "history"),
+        (Base::State, &["zsh"], "history"),
     ];
     let mut places = Vec::new();
     for (base, steps, name) in HISTORIES {

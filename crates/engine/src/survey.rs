@@ -14,7 +14,7 @@ use crate::agents::{self, Agent};
 use crate::bounds::{Bounds, Target};
 use crate::discover::{Finder, Instance};
 use crate::keyrings;
-use crate::ports::{Entry, Files, Host, KeychainItem, Name, Process};
+use crate::ports::{Entry, Files, Host, KeychainItem, Name, Process, Processes};
 
 /// The platform that the adapters are for.
 pub(crate) const PLATFORM: Platform = Platform::Linux;
@@ -173,6 +173,18 @@ impl<D: Clone + Send + Sync> Survey<D> {
     }
 }
 
+/// The rows of a tier whose files are there, for a watch that wants nothing else.
+pub(crate) fn present<F: Files>(
+    catalogue: &Catalogue,
+    files: &F,
+    processes: &dyn Processes,
+    tier: Tier,
+) -> Vec<StoreReport> {
+    let (stores, _) = survey_files(catalogue, files, &processes.list().unwrap_or_default());
+    let there = stores.iter().filter(|store| store.tier <= tier && !store.targets.is_empty());
+    there.map(Store::report).collect()
+}
+
 fn survey_files<F: Files>(
     catalogue: &Catalogue,
     files: &F,
@@ -200,6 +212,9 @@ fn survey_files<F: Files>(
             }
             stores.push(store);
         }
+        let (named, refusals) = crate::named::stores(files, &bounds, app, processes);
+        stores.extend(named);
+        finder.refusals.extend(refusals);
     }
     let instances = std::mem::take(&mut finder.instances);
     for instance in &instances {
@@ -244,7 +259,7 @@ fn claim_once<F: Files>(files: &F, stores: &mut Vec<Store<F::Dir>>) {
     stores.retain(|store| !store.targets.is_empty() || !store.out_of_bounds.is_empty());
 }
 
-fn empty<D>(app: &App, rule: &StoreRule, profile: String) -> Store<D> {
+pub(crate) fn empty<D>(app: &App, rule: &StoreRule, profile: String) -> Store<D> {
     Store {
         app: app.id.clone(),
         app_name: app.name.clone(),
@@ -317,6 +332,24 @@ fn admit<F: Files>(
             place.push(name);
             store.out_of_bounds.push((crate::bounds::show(&place), why.to_string()));
         }
+    }
+}
+
+/// Adds an entry that a variable named. Unlike the catalogue's own places, a protected one is not
+/// even edited: anybody's process may have named it.
+pub(crate) fn admit_named<F: Files>(
+    files: &F,
+    bounds: &Bounds<'_>,
+    dir: &F::Dir,
+    entry: Entry,
+    store: &mut Store<F::Dir>,
+) {
+    if let Err(why) = bounds.admit(files, dir, entry.clone()) {
+        let mut place = files.place(dir);
+        place.push(entry.name);
+        store.out_of_bounds.push((crate::bounds::show(&place), why.to_string()));
+    } else {
+        admit(files, bounds, dir, entry, store);
     }
 }
 

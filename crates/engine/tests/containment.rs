@@ -258,6 +258,26 @@ fn a_process_that_will_not_end_makes_the_verdict_unknown() {
     assert_eq!(body.outcome, Outcome::Unreachable);
 }
 
+/// Rows are never cut out of a database that somebody is still writing.
+#[test]
+fn a_file_that_a_living_process_holds_is_not_edited() {
+    const WEB_DATA: &str = ".config/chromium/Default/Web Data";
+    let files = home().file_with_rows(WEB_DATA, 1).hold(7, WEB_DATA);
+    let before = files.file_identity(WEB_DATA);
+    let rig = Rig {
+        processes: FakeProcesses::new().process(7, "/usr/bin/stuck").stubborn(7).holding(&files),
+        ..Rig::over(files)
+    };
+    let body = rig.contain();
+    assert_eq!(rig.files.file_identity(WEB_DATA), before, "it was replaced under its holder");
+    let row = row(&body, "chromium", "account-tokens");
+    assert_ne!(row.verdict, Some(Verdict::Gone));
+    assert_ne!(body.outcome, Outcome::Verified);
+    let edit = body.steps.iter().find(|step| step.step == "edit").unwrap();
+    let error = edit.error.as_deref().unwrap();
+    assert!(error.contains("not edited: pid 7 holds it open"), "{error}");
+}
+
 #[test]
 fn a_kept_process_that_holds_a_store_leaves_it_residual() {
     let files = home().hold(7, COOKIES);

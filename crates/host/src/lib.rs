@@ -20,3 +20,4 @@ pub mod reported;
 pub mod sessions;
 pub mod socket;
 pub mod users;
+pub mod watch;

@@ -40,6 +40,8 @@ pub struct Config {
     pub stream_hosts: std::collections::BTreeSet<String>,
     /// The identity provider of the operators: a TOML file.
     pub sign_in: Option<PathBuf>,
+    /// Coverage hashes that receipts may carry; any, when there is none.
+    pub expect_coverage: std::collections::BTreeSet<String>,
     /// Figures.
     pub limits: Limits,
 }
@@ -57,6 +59,7 @@ impl Config {
             issuer: None,
             stream_hosts: std::collections::BTreeSet::new(),
             sign_in: None,
+            expect_coverage: std::collections::BTreeSet::new(),
             limits: Limits::default(),
         }
     }

@@ -49,6 +49,8 @@ pub struct Hub {
     pub issuer: String,
     /// The base URL that devices are told.
     pub url: String,
+    /// Coverage hashes that receipts may carry; any, when there is none.
+    pub expect_coverage: std::collections::BTreeSet<String>,
     /// Figures.
     pub limits: Limits,
     /// Readers of the record. They go before the sequencer: the connection that closes last tidies

@@ -89,6 +89,10 @@ struct Serve {
     /// https without being named; a named one by plain http, too.
     #[arg(long, alias = "allow-host")]
     stream_host: Vec<String>,
+    /// A coverage hash that receipts may carry, as `exeunt catalogue list` prints it on a device;
+    /// may be given several times. Any other raises an alarm. Without it, any is taken.
+    #[arg(long, value_name = "HASH")]
+    expect_coverage: Vec<String>,
     /// How many orders an hour a device will take on this hub's word alone, told at enrolment.
     #[arg(long, default_value_t = 6)]
     orders_per_hour: u32,
@@ -151,6 +155,8 @@ impl Serve {
         config.tls = self.tls_cert.zip(self.tls_key).map(|(cert, key)| Files { cert, key });
         config.stream_hosts =
             self.stream_host.iter().map(|host| host.to_ascii_lowercase()).collect();
+        config.expect_coverage =
+            self.expect_coverage.iter().map(|hash| hash.to_ascii_lowercase()).collect();
         config.limits.devices =
             DeviceLimit { each: self.devices_per_operator, in_all: self.devices_per_hour };
         config.limits.calls_per_minute = self.calls_per_minute;

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use exeunt_api::{Progress, SessionEstablished, SignOutRequested};
+use exeunt_api::{Progress, SessionEstablished, SignOutRequested, StoresReturned};
 use exeunt_domain::ReceiptBody;
 use exeunt_domain::order::{
     PROGRESS_EVENT, RECEIPT_EVENT, SESSION_ESTABLISHED_EVENT, SIGN_OUT_REQUESTED_EVENT,
+    STORES_RETURNED_EVENT,
 };
 use exeunt_domain::session::SessionHash;
 use exeunt_ssf::{Expected, Jwks, VerifiedSet};
@@ -21,12 +22,14 @@ use crate::revoke::refuse_purge;
 use crate::sequencer::now;
 use crate::store::Command;
 use crate::store::command::{
-    AtDevice, DeviceLimit, DeviceSession, Progressed, Received, SignOut, Source,
+    AtDevice, DeviceLimit, DeviceSession, Progressed, Received, Returned, SignOut, Source,
 };
 
 /// How far a device's clock may run ahead of the hub's before a SET of its counts as from a time
 /// to come, in seconds. Devices keep poor time, and nothing is judged by theirs.
 const AHEAD_SECS: u64 = 86_400;
+/// At most so many stores of one such SET are noted.
+const MOST_RETURNED: usize = 100;
 /// The first moment a SET of ours can be from: 2020, in seconds.
 const EARLIEST_SECS: u64 = 1_577_836_800;
 
@@ -52,7 +55,8 @@ async fn take(hub: &Hub, agent: &Agent, compact: &str) -> Result<(), NotAccepted
     let set = verified(hub, agent, compact)?;
     let from = Source { device: agent.device.clone(), epoch: agent.epoch, jti: set.jti.clone() };
     let command = match set.event_type() {
-        RECEIPT_EVENT => receipt(&set, from)?,
+        RECEIPT_EVENT => receipt(hub, &set, from)?,
+        STORES_RETURNED_EVENT => returned(&set, from)?,
         PROGRESS_EVENT => progress(&set, from)?,
         SESSION_ESTABLISHED_EVENT => session(hub, &set, from)?,
         SIGN_OUT_REQUESTED_EVENT => sign_out(hub, &set, from)?,
@@ -91,11 +95,24 @@ fn agrees(set: &VerifiedSet, txn: &exeunt_domain::Txn) -> Result<(), NotAccepted
     }
 }
 
-fn receipt(set: &VerifiedSet, from: Source) -> Result<Command, NotAccepted> {
+fn receipt(hub: &Hub, set: &VerifiedSet, from: Source) -> Result<Command, NotAccepted> {
     let body: ReceiptBody = set.event_as(RECEIPT_EVENT)?;
     agrees(set, &body.txn)?;
     let compact = set.compact().to_owned();
-    Ok(Command::Receipt(Received { from, compact, body: Box::new(body) }))
+    let expected = &hub.expect_coverage;
+    let unexpected_coverage = !expected.is_empty() && !expected.contains(&body.coverage);
+    Ok(Command::Receipt(Received { from, compact, body: Box::new(body), unexpected_coverage }))
+}
+
+fn returned(set: &VerifiedSet, from: Source) -> Result<Command, NotAccepted> {
+    let claims: StoresReturned = set.event_as(STORES_RETURNED_EVENT)?;
+    agrees(set, &claims.after)?;
+    if claims.epoch != from.epoch {
+        return Err(SetRefused::new("access_denied", "this enrolment is over").into());
+    }
+    let StoresReturned { after, at, subject, contains, mut stores, .. } = claims;
+    stores.truncate(MOST_RETURNED);
+    Ok(Command::Returned(Returned { from, after, at, subject, stores, contains }))
 }
 
 fn progress(set: &VerifiedSet, from: Source) -> Result<Command, NotAccepted> {

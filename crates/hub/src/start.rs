@@ -175,6 +175,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         key,
         issuer: issuer.clone(),
         url: url.clone(),
+        expect_coverage: config.expect_coverage,
         limits: config.limits,
         sequencer,
         shared,

@@ -289,9 +289,43 @@ pub struct WardenStatus {
     pub console: String,
     /// The last containment's line, if any.
     pub last: Option<ReceiptLine>,
+    /// What came back after that, while nobody was signed in.
+    #[serde(default)]
+    pub returned: Option<Box<Returned>>,
+    /// How the watch for such stores stands; None while there is nothing to watch for.
+    #[serde(default)]
+    pub watch: Option<Watched>,
     /// The right to go on without contact; None when not enrolled, or when it lasts for ever.
     #[serde(default)]
     pub lease: Option<LeaseStanding>,
+}
+
+/// Stores that were found again after a close.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Returned {
+    /// When they were last seen to come.
+    pub at: Timestamp,
+    /// The transaction of the close that they came back after.
+    pub after: Txn,
+    /// Each of them, without a verdict.
+    pub stores: Vec<StoreReport>,
+    /// The transaction that contained them again, when one did.
+    pub contained: Option<Txn>,
+    /// What else there is to say.
+    pub detail: Option<String>,
+}
+
+/// How much of a closed home is watched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Watched {
+    /// Directories whose changes are heard at once.
+    pub watched: u64,
+    /// Directories that are looked at every 30 s instead.
+    pub left_out: u64,
+    /// Why.
+    pub why: Option<String>,
 }
 
 /// How a device's lease stands.

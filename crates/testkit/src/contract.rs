@@ -8,3 +8,4 @@ pub mod journal;
 pub mod keychains;
 pub mod locker;
 pub mod processes;
+pub mod watch;

@@ -7,7 +7,7 @@ mod tree;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use exeunt_engine::ports::{Identity, Name};
+use exeunt_engine::ports::{Bell, Identity, Name, Spot};
 
 use tree::{Body, Node, Quarantines, State};
 
@@ -172,6 +172,7 @@ impl FakeFiles {
         let (name, parents) = other.split_last().expect("a path has a last name");
         let dir = state.make_dirs(parents);
         state.children_mut(dir).insert(name.clone(), node);
+        state.tell(dir, name);
     }
 
     /// The content of the file at `path`; `None` when there is none.
@@ -184,6 +185,12 @@ impl FakeFiles {
         }
     }
 
+    /// Which file stands at `path`; `None` when none does.
+    #[must_use]
+    pub fn file_identity(&self, path: &str) -> Option<Identity> {
+        self.state().find(&names(path)).map(tree::identity)
+    }
+
     /// Whether anything stands at `path`.
     #[must_use]
     pub fn exists(&self, path: &str) -> bool {
@@ -194,6 +201,20 @@ impl FakeFiles {
     #[must_use]
     pub fn quarantined(&self) -> usize {
         self.state().quarantined()
+    }
+
+    /// Rings `bell` from now on for changes of these directories, and for no others that it was
+    /// told of before.
+    pub(crate) fn watch(&self, bell: &Bell, spots: &[Spot<FakeDir>]) {
+        let of_node = |spot: &Spot<FakeDir>| Spot {
+            dir: spot.dir.node,
+            listed: spot.listed,
+            names: spot.names.clone(),
+            contents: spot.contents.clone(),
+        };
+        let mut state = self.state();
+        state.watches.retain(|(other, _)| !other.is(bell));
+        state.watches.push((bell.clone(), spots.iter().map(of_node).collect()));
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -13,6 +13,7 @@ mod locker;
 pub mod mute;
 mod processes;
 mod time;
+mod watcher;
 
 pub use agents::FakeAgents;
 pub use files::{FakeDir, FakeFiles, FakeQuarantine};
@@ -21,3 +22,4 @@ pub use keychains::FakeKeychains;
 pub use locker::FakeLocker;
 pub use processes::FakeProcesses;
 pub use time::{FakeClock, FakeJournal};
+pub use watcher::FakeWatcher;

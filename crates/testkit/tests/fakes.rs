@@ -7,12 +7,12 @@ use std::cell::Cell;
 use exeunt_catalogue::{AgentRule, Base, Edit};
 
 use exeunt_engine::ports::{
-    Agents, Files as _, FilesError, Group, Identity, Journal, JournalRecord, Keychains, Locker,
-    Name, ProcessId, Processes as _,
+    Agents, Bell, Files as _, FilesError, Group, Identity, Journal, JournalRecord, Keychains,
+    Locker, Name, ProcessId, Processes as _,
 };
-use exeunt_testkit::contract::{agents, files, journal, keychains, locker, processes};
+use exeunt_testkit::contract::{agents, files, journal, keychains, locker, processes, watch};
 use exeunt_testkit::{
-    FakeAgents, FakeFiles, FakeJournal, FakeKeychains, FakeLocker, FakeProcesses,
+    FakeAgents, FakeFiles, FakeJournal, FakeKeychains, FakeLocker, FakeProcesses, FakeWatcher,
 };
 
 struct Vault(FakeAgents);
@@ -40,6 +40,19 @@ impl agents::AgentsRig for Vault {
 #[test]
 fn fake_agents_keep_the_contract() {
     agents::all(|| Vault(FakeAgents::new().agent(7, 0)));
+}
+
+impl watch::WatchRig for Files {
+    type Watcher<'w> = FakeWatcher<'w>;
+
+    fn watcher(&self, bell: Bell, most: usize) -> FakeWatcher<'_> {
+        FakeWatcher::new(&self.0, bell, most)
+    }
+}
+
+#[test]
+fn fake_watchers_keep_the_contract() {
+    watch::all(|| Files(FakeFiles::new()));
 }
 
 struct Files(FakeFiles);

@@ -211,6 +211,7 @@ impl Warden {
         };
         let running = self.running_for(caller.uid);
         let last = self.receipts(caller, |_| true).into_iter().next();
+        let watch = self.watched(caller.uid);
         let enrolled = self.ledger.read(|state| state.enrolment.is_some());
         let lease = enrolled.then(|| self.lease_standing()).flatten();
         Ok(WardenAnswer::Status(self.ledger.read(|state| WardenStatus {
@@ -223,6 +224,8 @@ impl Warden {
             catalogue: self.catalogue.version().to_owned(),
             console: console_name(),
             last,
+            returned: state.returned_to(caller.uid).map(Box::new),
+            watch,
             lease,
         })))
     }

@@ -34,6 +34,8 @@ pub(crate) struct Config {
     /// What happens when no lock can be proved. None: an installed warden ends the session, one in
     /// user mode reports.
     pub(crate) lock_fallback: Option<LockFallback>,
+    /// What happens when a store comes back after a close, while nobody is signed in.
+    pub(crate) on_return: OnReturn,
     /// The file of this machine's own policy. Default: /etc/exeunt/policy.toml when it is there.
     pub(crate) policy_file: Option<PathBuf>,
     /// The policy that holds until the hub sends one.
@@ -65,6 +67,17 @@ pub(crate) enum LockFallback {
     EndSession,
 }
 
+/// What happens when a store comes back after a close, while nobody is signed in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum OnReturn {
+    /// It is told: to the hub, and to whoever asks for the status.
+    #[default]
+    Report,
+    /// The account is contained again, a few times an hour at most.
+    Contain,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -73,6 +86,7 @@ impl Default for Config {
             agent_user: "exeunt-agent".into(),
             locker: None,
             lock_fallback: None,
+            on_return: OnReturn::Report,
             policy_file: None,
             policy: Policy::default(),
         }
@@ -220,6 +234,7 @@ mod tests {
         assert_eq!(spared.fallback, Fallback::Report);
         assert!(toml_of("locker = \"nonesuch\"").is_err());
         assert!(toml_of("lock_fallback = \"hope\"").is_err());
+        assert!(toml_of("on_return = \"ignore\"").is_err());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use exeunt_domain::order::Demand;
 use exeunt_domain::receipt::Mode;
 use exeunt_domain::{Approvers, DeviceId, Jti, Timestamp, Txn};
 use exeunt_engine::Chain;
-use exeunt_ipc::message::{ConsoleSession, ReceiptLine, UplinkSet};
+use exeunt_ipc::message::{ConsoleSession, ReceiptLine, Returned, UplinkSet};
 use exeunt_ssf::{Jwks, SigningKey};
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +18,8 @@ use crate::lease::{Here, Lease};
 
 /// How many receipts are kept on the device.
 const RECEIPTS_KEPT: usize = 1000;
+/// How many stores that came back are kept for one account.
+const RETURNED_KEPT: usize = 100;
 /// How many `jti` are kept for refusing a replay. Later ones are also bounded by the deadline.
 const SEEN_KEPT: usize = 20_000;
 /// How many moments are kept at which an order was taken that only the hub vouched for.
@@ -53,6 +55,8 @@ pub(crate) enum Event {
     SessionBegan { session: ConsoleSession },
     /// Every session of that user ended.
     SessionEnded { uid: u32, at: Timestamp, by_order: bool },
+    /// Stores of that user were found again after a close.
+    Returned { uid: u32, returned: Returned },
     /// The hub knows this device.
     Enrolled { enrolment: Enrolment },
     /// The hub was forgotten.
@@ -106,6 +110,9 @@ pub(crate) struct State {
     pub(crate) last_subjects: BTreeMap<u32, exeunt_domain::Subject>,
     /// When the session of a user id was ended by an order, by the wall clock.
     pub(crate) closed_at: BTreeMap<u32, Timestamp>,
+    /// What came back since, by user id; until somebody signs in or the next close.
+    #[serde(default)]
+    pub(crate) returned: BTreeMap<u32, Returned>,
     pub(crate) seen: VecDeque<Jti>,
     pub(crate) last_order: Option<Jti>,
     /// The latest hub time that any verified SET carried.
@@ -163,14 +170,17 @@ impl State {
                 self.sessions.retain(|other| other.uid != session.uid);
                 self.last_subjects.insert(session.uid, session.subject.clone());
                 self.closed_at.remove(&session.uid);
+                self.returned.remove(&session.uid);
                 self.sessions.push(session.clone());
             }
             Event::SessionEnded { uid, at, by_order } => {
                 self.sessions.retain(|session| session.uid != *uid);
                 if *by_order {
                     self.closed_at.insert(*uid, *at);
+                    self.returned.remove(uid);
                 }
             }
+            Event::Returned { uid, returned } => self.add_returned(*uid, returned),
             Event::Enrolled { enrolment } => {
                 // A new epoch: nothing addressed to the last one counts any more.
                 self.enrolment = Some(enrolment.clone());
@@ -187,6 +197,18 @@ impl State {
             }
             Event::Snapshot { state } => self.clone_from(state),
         }
+    }
+
+    /// Further stores after the same close are added to those before.
+    fn add_returned(&mut self, uid: u32, returned: &Returned) {
+        let mut now = returned.clone();
+        let before = self.returned.remove(&uid).filter(|before| before.after == now.after);
+        for row in before.into_iter().flat_map(|before| before.stores) {
+            if now.stores.len() < RETURNED_KEPT && !now.stores.contains(&row) {
+                now.stores.push(row);
+            }
+        }
+        self.returned.insert(uid, now);
     }
 
     fn forget_hub(&mut self) {
@@ -216,6 +238,12 @@ impl State {
     /// The session of a user id.
     pub(crate) fn session_of(&self, uid: u32) -> Option<&ConsoleSession> {
         self.sessions.iter().find(|session| session.uid == uid)
+    }
+
+    /// What came back to a user id; for root, the latest of any.
+    pub(crate) fn returned_to(&self, uid: u32) -> Option<Returned> {
+        let latest = || self.returned.values().max_by_key(|returned| returned.at);
+        self.returned.get(&uid).or_else(|| latest().filter(|_| uid == 0)).cloned()
     }
 
     /// Whether a transaction was committed by the hub.

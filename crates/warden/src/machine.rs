@@ -243,11 +243,15 @@ impl Runner for Launcher {
 /// # Errors
 /// A site entry with a mistake: it is named with its line, and nothing is started.
 pub(crate) fn catalogue() -> anyhow::Result<Catalogue> {
-    const SITE: &str = "/etc/exeunt/catalogue.d";
+    with_site(Path::new("/etc/exeunt/catalogue.d"))
+}
+
+fn with_site(site: &Path) -> anyhow::Result<Catalogue> {
     let built_in = Catalogue::builtin().context("the built-in catalogue")?;
     let mut files = Vec::new();
-    match std::fs::read_dir(SITE) {
+    match std::fs::read_dir(site) {
         Ok(entries) => {
+            refuse_others(site, &std::fs::symlink_metadata(site)?, "directory")?;
             for entry in entries {
                 let path = entry?.path();
                 if path.extension().is_some_and(|ext| ext == "toml") {
@@ -256,26 +260,67 @@ pub(crate) fn catalogue() -> anyhow::Result<Catalogue> {
             }
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error).with_context(|| format!("reading {SITE}")),
+        Err(error) => return Err(error).with_context(|| format!("reading {}", site.display())),
     }
     files.sort();
     if files.is_empty() {
         return Ok(built_in);
     }
-    built_in.with_site(&files).with_context(|| format!("in {SITE}"))
+    built_in.with_site(&files).with_context(|| format!("in {}", site.display()))
 }
 
 fn root_owned_text(path: &Path) -> anyhow::Result<String> {
     let meta = std::fs::symlink_metadata(path)?;
-    if !meta.is_file() || meta.uid() != 0 || meta.mode() & 0o022 != 0 {
-        bail!("{} must be a file of root that no other can write", path.display());
+    if !meta.is_file() {
+        bail!("{} must be a file, and no link to one", path.display());
     }
+    refuse_others(path, &meta, "file")?;
     std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
+}
+
+/// Whoever can write an entry, or put one there, decides what is removed.
+fn refuse_others(path: &Path, meta: &std::fs::Metadata, what: &str) -> anyhow::Result<()> {
+    if meta.uid() != 0 || meta.mode() & 0o022 != 0 {
+        bail!("{} must be a {what} of root that no other can write", path.display());
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
+
+    #[test]
+    fn takes_entries_of_a_site_from_root_alone() {
+        const ENTRY: &str = "[[app]]\nid = \"acme\"\nname = \"Acme\"\nkind = \"cli\"\n\
+            layout = \"flat\"\nevidence = [\"https://acme.example\"]\n[[app.store]]\n\
+            id = \"token\"\ntier = \"sign-out\"\nabout = \"token\"\n\
+            at = { all = [\"home:.acme-token\"] }\n";
+        if !rustix::process::getuid().is_root() {
+            eprintln!("skipped: making files of root needs root");
+            return;
+        }
+        let site = tempfile::tempdir().unwrap();
+        let file = site.path().join("acme.toml");
+        std::fs::write(&file, ENTRY).unwrap();
+        let modes = |dir: u32, of_file: u32| {
+            std::fs::set_permissions(site.path(), PermissionsExt::from_mode(dir)).unwrap();
+            std::fs::set_permissions(&file, PermissionsExt::from_mode(of_file)).unwrap();
+            with_site(site.path())
+        };
+        assert!(modes(0o755, 0o644).unwrap().apps().iter().any(|app| app.id.as_str() == "acme"));
+        assert!(modes(0o777, 0o644).is_err(), "anybody could have put it there");
+        assert!(modes(0o755, 0o664).is_err(), "a group could have written it");
+        modes(0o755, 0o644).unwrap();
+        std::os::unix::fs::chown(&file, Some(1), None).unwrap();
+        assert!(with_site(site.path()).is_err(), "another account's entry");
+        std::fs::write(&file, ENTRY.replace("acme\"", "aws\"")).unwrap();
+        std::os::unix::fs::chown(&file, Some(0), None).unwrap();
+        assert!(with_site(site.path()).is_err(), "it shadows a built-in entry");
+        assert!(with_site(&site.path().join("none")).is_ok());
+    }
 
     #[test]
     fn refuses_the_callers_own_home_and_any_directory_that_holds_it() {

@@ -20,6 +20,8 @@ mod once;
 mod order;
 mod permit;
 mod quorum;
+mod rate;
+mod returns;
 mod running;
 mod serve;
 mod show;

@@ -69,6 +69,9 @@ pub(crate) fn run(serve: &Serve) -> anyhow::Result<()> {
     warden.resume();
     crate::sweep::beside(&warden);
     warden.keep_lease()?;
+    if let Err(error) = warden.start_watching() {
+        tracing::error!(error = format!("{error:#}"), "nothing is watched");
+    }
     tracing::info!(mode = ?gate.mode, "ready");
     notify_ready();
     let open = Arc::new(AtomicUsize::new(0));

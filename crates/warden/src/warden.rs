@@ -14,7 +14,7 @@ use exeunt_domain::order::{
 };
 use exeunt_domain::receipt::Mode;
 use exeunt_domain::{Authority, Instant, Jti, Outcome, Proof, SessionId, Subject, Timestamp, Txn};
-use exeunt_engine::ports::{Clock as _, Journal, JournalError, JournalRecord, Moment};
+use exeunt_engine::ports::{Bell, Clock as _, Journal, JournalError, JournalRecord, Moment};
 use exeunt_engine::{Device, Receipt};
 use exeunt_host::clock::SystemClock;
 use exeunt_host::locker::{Guards, Wishes};
@@ -33,6 +33,7 @@ use crate::event::{Enrolment, Event, Open, State};
 use crate::lease::{Here, within_hour};
 use crate::ledger::Ledger;
 use crate::machine::Whose;
+use crate::returns::Watching;
 use crate::running::Running;
 
 /// How long a person's request waits for the hub's signed commit before this device closes anyway.
@@ -47,6 +48,10 @@ pub(crate) struct Warden {
     pub(crate) launcher: Launcher,
     pub(crate) hub_clock: Mutex<HubClock>,
     pub(crate) enrolling: Mutex<Option<crate::enrol::Pending>>,
+    /// Rings when a session began or was closed.
+    pub(crate) sessions_changed: Bell,
+    /// Accounts whose homes are watched.
+    pub(crate) watching: Mutex<BTreeMap<u32, Watching>>,
     /// One SET of the hub at a time, so that none slips past a limit beside another.
     pub(crate) taking: Mutex<()>,
     pub(crate) keeping: Mutex<crate::keeper::Keeping>,
@@ -115,6 +120,8 @@ impl Warden {
             launcher,
             hub_clock: Mutex::new(hub_clock),
             enrolling: Mutex::new(None),
+            sessions_changed: Bell::default(),
+            watching: Mutex::default(),
             taking: Mutex::default(),
             keeping: Mutex::default(),
             idling: Mutex::default(),
@@ -233,6 +240,7 @@ impl Warden {
         let mut events = vec![Event::SessionBegan { session: session.clone() }];
         events.extend(self.session_uplink(&session, false)?);
         let lapsed = self.ledger.decide(|state| (events, state.lapsed))?;
+        self.sessions_changed.change();
         if lapsed {
             self.close_lapsed(Some(uid), Vec::new());
         }
@@ -512,6 +520,7 @@ impl Warden {
             }
         }
         self.ledger.record(&events);
+        self.sessions_changed.change();
         tracing::info!(%txn, outcome = %body.outcome, stores = body.stores.len(), "contained");
         let hub_committed = self.ledger.read(|state| state.is_committed(txn));
         let closed = Closed {

@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "what several tests share may fail as loudly as they do")]
 
+#[path = "serve/returns.rs"]
+mod returns;
 #[path = "stage/rig.rs"]
 mod rig;
 

@@ -29,6 +29,8 @@ pub(crate) fn status() -> WardenStatus {
         catalogue: "38".into(),
         console: "host".into(),
         last: None,
+        returned: None,
+        watch: None,
         lease: None,
     }
 }

@@ -7,8 +7,8 @@ use exeunt_domain::{
 };
 use exeunt_ipc::message::{
     AgentAnswer, AgentRequest, Closed, ConsoleSession, Ends, Failure, HubLink, HubSession,
-    LeaseStanding, Preview, Progress, ReceiptLine, Started, User, WardenAnswer, WardenRequest,
-    WardenStatus,
+    LeaseStanding, Preview, Progress, ReceiptLine, Returned, Started, User, WardenAnswer,
+    WardenRequest, WardenStatus, Watched,
 };
 use exeunt_ssf::{EnrolToken, SigningKey};
 
@@ -64,6 +64,8 @@ fn status() -> WardenAnswer {
         catalogue: "1".into(),
         console: "occ-07".into(),
         last: Some(line()),
+        returned: None,
+        watch: None,
         lease: Some(LeaseStanding { left_ms: 86_400_000, lapsed: false, withheld: false }),
     })
 }
@@ -120,6 +122,30 @@ fn status_tells_who_is_here_and_how_the_hub_stands() {
     let words = stage.run(&["status"]).out;
     assert!(words.contains("alice@corp.example"), "{words}");
     assert!(words.contains("The hub does not answer"), "{words}");
+}
+
+#[test]
+fn status_says_what_came_back_and_how_well_that_is_watched_for() {
+    let stage = Stage::empty().warden(|_| {
+        let WardenAnswer::Status(status) = status() else { unreachable!() };
+        vec![WardenAnswer::Status(WardenStatus {
+            sessions: vec![],
+            returned: Some(Box::new(Returned {
+                at: Timestamp(2),
+                after: txn(),
+                stores: vec![store(None)],
+                contained: None,
+                detail: None,
+            })),
+            watch: Some(Watched { watched: 9, left_out: 3, why: Some("the limit is 9".into()) }),
+            ..status
+        })]
+    });
+    check("status", &stage.run(&["status", "--json"]).json());
+    let words = stage.run(&["status"]).out;
+    assert!(words.contains("Came back after the close"), "{words}");
+    assert!(words.contains(".config/chromium/Default/Cookies"), "{words}");
+    assert!(words.contains("3 directories are looked at every 30 s"), "{words}");
 }
 
 #[test]

@@ -11,12 +11,13 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, openat, readlinkat, sta
 use rustix::io::{Errno, read};
 
 /// The environment variables that the engine asks for.
-const WANTED_ENV: [&str; 17] = [
+const WANTED_ENV: [&str; 26] = [
     "HOME",
     "XDG_CONFIG_HOME",
     "XDG_CACHE_HOME",
     "XDG_DATA_HOME",
     "AWS_LOGIN_CACHE_DIRECTORY",
+    "AWS_SHARED_CREDENTIALS_FILE",
     "AZURE_CONFIG_DIR",
     "CARGO_HOME",
     "CLAUDE_CONFIG_DIR",
@@ -27,8 +28,16 @@ const WANTED_ENV: [&str; 17] = [
     "GH_CONFIG_DIR",
     "GLAB_CONFIG_DIR",
     "HELM_CONFIG_HOME",
+    "HELM_REGISTRY_CONFIG",
+    "HELM_REPOSITORY_CONFIG",
     "HF_HOME",
+    "HF_TOKEN_PATH",
+    "KUBECONFIG",
     "MCP_REMOTE_CONFIG_DIR",
+    "NETRC",
+    "NPM_CONFIG_USERCONFIG",
+    "RCLONE_CONFIG",
+    "REGISTRY_AUTH_FILE",
 ];
 /// Most bytes read from one file of `/proc`.
 const LIMIT: usize = 8 << 20;
@@ -270,8 +279,11 @@ mod tests {
     #[test]
     fn every_variable_that_moves_an_app_is_read() {
         let catalogue = exeunt_catalogue::Catalogue::builtin().unwrap();
-        for rule in catalogue.apps().iter().flat_map(|app| &app.env_dirs) {
-            assert!(WANTED_ENV.contains(&rule.variable.as_str()), "{}", rule.variable);
+        for app in catalogue.apps() {
+            let directories = app.env_dirs.iter().map(|rule| &rule.variable);
+            for variable in directories.chain(app.env_files.iter().map(|rule| &rule.variable)) {
+                assert!(WANTED_ENV.contains(&variable.as_str()), "{variable}");
+            }
         }
     }
 }

@@ -41,8 +41,20 @@ impl Home {
         Self::of(STRANGER, STRANGER)
     }
 
+    /// As the others, in memory: for tests that wait for the disk hundreds of times.
+    pub(crate) fn in_memory() -> Self {
+        let account = |id: u32| if geteuid().is_root() { STRANGER } else { id };
+        let (uid, gid) = (account(geteuid().as_raw()), account(getegid().as_raw()));
+        let memory = Path::new("/dev/shm");
+        if memory.is_dir() { Self::within(memory, uid, gid) } else { Self::of(uid, gid) }
+    }
+
     fn of(uid: u32, gid: u32) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::within(&std::env::temp_dir(), uid, gid)
+    }
+
+    fn within(parent: &Path, uid: u32, gid: u32) -> Self {
+        let dir = tempfile::tempdir_in(parent).unwrap();
         let outside = tempfile::tempdir().unwrap();
         std::fs::write(outside.path().join("canary"), b"untouched").unwrap();
         chown(dir.path(), Some(uid), Some(gid)).unwrap();

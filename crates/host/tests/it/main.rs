@@ -4,6 +4,7 @@
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test that fails says where")]
 
 mod agents;
+mod catalogue;
 mod corpus;
 mod disks;
 mod edits;
@@ -23,3 +24,4 @@ mod programs;
 mod race;
 mod reported;
 mod wallets;
+mod watch;

@@ -19,6 +19,8 @@ fn tells_where_secrets_are_and_never_what_they_are() {
     for place in [
         ".bash_history",
         ".local/share/fish/fish_history",
+        ".local/share/powershell/PSReadLine/ConsoleHost_history.txt",
+        ".psql_history",
         ".env",
         "project/.env.local",
         "project/deep/.env",
@@ -39,6 +41,8 @@ fn tells_where_secrets_are_and_never_what_they_are() {
             ("user-environment", ".config/environment.d/10-secrets.conf", 1),
             ("shell-history", ".bash_history", 1),
             ("shell-history", ".local/share/fish/fish_history", 1),
+            ("shell-history", ".local/share/powershell/PSReadLine/ConsoleHost_history.txt", 1,),
+            ("shell-history", ".psql_history", 1),
             ("env-file", ".env", 1),
             ("env-file", "project/.env.local", 1),
         ]

@@ -5,7 +5,8 @@
 use exeunt_api::{SessionInfo, SignOutResponse};
 use exeunt_domain::session::SessionHash;
 use exeunt_domain::{
-    DeviceId, Jti, Outcome, Proof, ReceiptBody, SessionKind, Subject, Tier, Timestamp, Txn,
+    DeviceId, Jti, Outcome, Proof, ReceiptBody, SessionKind, StoreReport, Subject, Tier, Timestamp,
+    Txn,
 };
 use exeunt_ssf::PublicJwk;
 
@@ -36,6 +37,8 @@ pub enum Command {
     },
     /// A device's warden says how far it is.
     Progress(Progressed),
+    /// A device's warden found stores again after a close.
+    Returned(Returned),
     /// A device's receipt.
     Receipt(Received),
     /// A device's agent acknowledges or refuses SETs.
@@ -241,6 +244,25 @@ pub struct Received {
     pub compact: String,
     /// Its body.
     pub body: Box<ReceiptBody>,
+    /// What it looked for is not what this hub was told to expect.
+    pub unexpected_coverage: bool,
+}
+
+/// A device's warden found stores again after a close.
+#[derive(Clone, Debug)]
+pub struct Returned {
+    /// The SET.
+    pub from: Source,
+    /// The close's transaction.
+    pub after: Txn,
+    /// When, by the device's wall clock.
+    pub at: Timestamp,
+    /// Whose sessions those were.
+    pub subject: Option<Subject>,
+    /// Which stores.
+    pub stores: Vec<StoreReport>,
+    /// Whether the device contains them again; the receipt comes under a transaction of its own.
+    pub contains: bool,
 }
 
 /// A device's agent acknowledges or refuses SETs. It proves transport only.

@@ -9,6 +9,7 @@ mod log;
 mod operator;
 mod reached;
 mod receipt;
+mod returned;
 mod schema;
 mod session;
 mod sign_out;
@@ -259,6 +260,7 @@ fn dispatch(work: &mut Work<'_>, command: &Command) -> Result<Done, Stop> {
         Command::Cancel { actor, txn } => sign_out::cancel(work, actor, txn),
         Command::Progress(ask) => device::progress(work, ask),
         Command::Receipt(ask) => receipt::receive(work, ask),
+        Command::Returned(ask) => returned::returned(work, ask),
         Command::Ack(ask) => log::ack(work, ask),
         Command::Resign { device, good_for_ms } => log::resign(work, device, *good_for_ms),
         Command::Overdue { txn, device } => log::overdue(work, txn, device),
@@ -466,6 +468,7 @@ fn note_of_refusal(command: &Command, refused: &Refused) -> Option<Note> {
         }
         Command::Progress(ask) => device(&ask.from, "progress-refused").under(&ask.txn),
         Command::Receipt(ask) => device(&ask.from, "receipt-refused").under(&ask.body.txn),
+        Command::Returned(ask) => device(&ask.from, "stores-returned-refused").under(&ask.after),
         Command::Enrol(ask) => Note::new(format!("device:{}", ask.name), "enrolment-refused"),
         Command::AddService { actor, .. } => Note::new(actor, "service-refused"),
         Command::Stream(ask) => stream::note_of_refusal(ask)?,

@@ -21,6 +21,8 @@ mod record;
 #[cfg(test)]
 mod refuse;
 #[cfg(test)]
+mod returned;
+#[cfg(test)]
 mod rig;
 #[cfg(test)]
 mod sign_in;

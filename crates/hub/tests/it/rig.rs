@@ -7,12 +7,12 @@ use std::path::Path;
 
 use exeunt_api::{
     DeviceTokenResponse, Progress, ServiceResponse, SessionEstablished, SignOutRequested,
-    SignOutResponse, TokenResponse, TxnState, path,
+    SignOutResponse, StoresReturned, TokenResponse, TxnState, path,
 };
 use exeunt_check::wire::{self, SessionResponse};
 use exeunt_domain::order::{
     Authority, ENROL_EVENT, ENROLLED_EVENT, ORDER_EVENT, PROGRESS_EVENT, RECEIPT_EVENT,
-    SESSION_ESTABLISHED_EVENT, SIGN_OUT_REQUESTED_EVENT,
+    SESSION_ESTABLISHED_EVENT, SIGN_OUT_REQUESTED_EVENT, STORES_RETURNED_EVENT,
 };
 use exeunt_domain::receipt::{Before, LockReport, Mode};
 use exeunt_domain::session::hex;
@@ -374,6 +374,19 @@ impl Device {
             not_covered: vec![],
             remarks: vec![],
         }
+    }
+
+    /// Says that stores came back after a close.
+    pub(crate) async fn returned(&self, rig: &Rig, after: &Txn, epoch: u64) -> Answer {
+        let claims = StoresReturned {
+            after: after.clone(),
+            at: now(),
+            epoch,
+            subject: Some(Subject::parse("alice").unwrap()),
+            stores: self.receipt_body(after, Verdict::Gone).stores,
+            contains: false,
+        };
+        self.push(rig, STORES_RETURNED_EVENT, &claims).await
     }
 
     /// Sends a receipt and chains the next to it.

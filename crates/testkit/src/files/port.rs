@@ -120,6 +120,7 @@ impl Files for FakeFiles {
         }
         let moved = state.children_mut(dir.node).remove(&entry.name);
         let moved = moved.ok_or(FilesError::NotFound)?;
+        state.tell(dir.node, &entry.name);
         state.children_mut(into.node).insert(as_name.clone(), moved);
         Ok(())
     }

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use exeunt_engine::ports::{Entry, FileKind, FilesError, Identity, Name};
+use exeunt_engine::ports::{Bell, Entry, FileKind, FilesError, Identity, Name, Spot};
 
 pub(super) const DEV: u64 = 1;
 pub(super) const ROOT: u64 = 1;
@@ -18,6 +18,8 @@ pub(super) struct State {
     pub(super) made: Vec<u64>,
     pub(super) holds: Vec<(u32, Identity)>,
     pub(super) swaps: BTreeMap<Vec<Name>, Vec<u8>>,
+    /// Who is told of changes, and of which.
+    pub(super) watches: Vec<(Bell, Vec<Spot<u64>>)>,
     next: u64,
 }
 
@@ -79,6 +81,7 @@ impl State {
             made: Vec::new(),
             holds: Vec::new(),
             swaps: BTreeMap::new(),
+            watches: Vec::new(),
             next: ROOT + 1,
         }
     }
@@ -126,7 +129,17 @@ impl State {
     pub(super) fn insert_new(&mut self, dir: u64, name: &Name, node: Node) -> u64 {
         let number = self.new_node(node);
         self.children_mut(dir).insert(name.clone(), number);
+        self.tell(dir, name);
         number
+    }
+
+    /// An entry came or went.
+    pub(super) fn tell(&self, dir: u64, name: &Name) {
+        for (bell, spots) in &self.watches {
+            if spots.iter().any(|spot| spot.dir == dir && spot.minds_entry(name.as_bytes())) {
+                bell.change();
+            }
+        }
     }
 
     pub(super) fn new_node(&mut self, node: Node) -> u64 {
@@ -209,6 +222,7 @@ impl State {
             self.empty_shared(number);
         }
         self.children_mut(dir).remove(name);
+        self.tell(dir, name);
         if self.links(number) == 0 {
             self.nodes.remove(&number);
         }

@@ -49,18 +49,28 @@ pub(super) fn receive(work: &mut Work<'_>, ask: &Received) -> Result<Done, Stop>
             .execute(params![ask.from.device.as_str(), body.seq, hash])?;
     }
     answer(work, ask, outcome, assurance, link)?;
+    if ask.unexpected_coverage {
+        let (device, txn, coverage) = (&ask.from.device, &body.txn, &body.coverage);
+        tracing::error!(%device, %txn, coverage, "a receipt covers what this hub does not expect");
+    }
     let note = Note::new(format!("device:{}", ask.from.device), "receipt")
         .at_device(&ask.from.device)
         .under(&body.txn)
         .with(json!({
             "outcome": outcome, "device_seq": body.seq, "chain": link.as_str(),
             "assurance": assurance, "receipt": hash,
+            "coverage": coverage_word(ask),
         }));
     let note = Note { subject: body.subject.as_ref().map(exeunt_domain::Subject::key), ..note };
     let mut done = Done::noted(Reply::Done, note);
     done.effects.changed.push(body.txn.clone());
     done.effects.owing = Some((ask.from.device.clone(), log::owes(work.db, &ask.from.device)?));
     Ok(done)
+}
+
+/// Whether a device looked for what this hub expects its devices to look for.
+fn coverage_word(ask: &Received) -> &'static str {
+    if ask.unexpected_coverage { "unexpected" } else { "expected" }
 }
 
 /// How a receipt joins the device's chain.
@@ -173,6 +183,9 @@ fn answer(
         Link::Whole => {}
         Link::Gap => remarks.push("chain_gap: receipts of this device are missing before this one"),
         Link::Fork => remarks.push("chain_fork: this receipt claims a place that is taken"),
+    }
+    if ask.unexpected_coverage {
+        remarks.push("coverage_unexpected: the device looked for another set of stores");
     }
     let detail = (!remarks.is_empty()).then(|| remarks.join("; "));
     work.db
