@@ -254,7 +254,8 @@ impl Sway<'_> {
         let ordered = served.order(who)?;
         eprintln!("  {}", proof(&ordered)?);
         let first = self.container.pids(who, "swaylock");
-        self.container.kill_as(who, *first.first().context("no swaylock")?)?;
+        // The locker was forked after its password helper.
+        self.container.kill_as(who, *first.iter().max().context("no swaylock")?)?;
         waiting::until("another swaylock", LIMIT, || {
             let now = self.container.pids(who, "swaylock");
             Ok((!now.is_empty() && !now.iter().any(|pid| first.contains(pid))).then_some(()))

@@ -86,8 +86,11 @@ fn running(session: &DesktopSession) -> Option<ProcessId> {
     };
     let lockers: Vec<&Process> = listed.iter().filter(is_locker).collect();
     let is_helper = |process: &Process| lockers.iter().any(|other| other.id.pid == process.parent);
-    let mut leaders = lockers.iter().filter(|process| !is_helper(process));
-    leaders.find(|p| matches!(processes.is_frozen(&p.id), Ok(false))).map(|p| p.id.clone())
+    // One that went to the background left its password helper without a parent, too; the locker
+    // itself was forked after that.
+    let leaders = lockers.iter().filter(|process| !is_helper(process));
+    let locker = leaders.max_by_key(|process| (process.id.start, process.id.pid))?;
+    matches!(processes.is_frozen(&locker.id), Ok(false)).then(|| locker.id.clone())
 }
 
 /// Whether that locker still holds the screen.
