@@ -15,7 +15,7 @@ const BUILD: [&str; 3] = ["build-essential", "pkg-config", "libwebkit2gtk-4.1-de
 /// What the window pages' own tests need.
 const PAGES: [&str; 2] = ["chromium", "fonts-dejavu-core"];
 /// What real browsers, keyrings, desktops and locks need.
-const RIGS: [&str; 29] = [
+const RIGS: [&str; 28] = [
     "btrfs-progs",
     "chromium",
     "dbus-bin",
@@ -37,7 +37,6 @@ const RIGS: [&str; 29] = [
     "openssh-client",
     "python3",
     "python3-venv",
-    "quota",
     "sssd-kcm",
     "systemd-container",
     "webkit2gtk-driver",

@@ -115,16 +115,19 @@ pub(super) fn overlay(scene: &mut Scene<'_>) -> Result<()> {
 /// The account may not write another byte, and an edit would have to.
 pub(super) fn over_quota(scene: &mut Scene<'_>) -> Result<()> {
     let home = scene.person.home.clone();
-    let mkfs = ["mkfs.ext4", "-q", "-O", "quota", "-E", "quotatype=usrquota"];
-    scene.mount_image(&mkfs, 32, "usrquota", &home)?;
+    scene.mount_image(&BTRFS, 128, "rw", &home)?;
     scene.own(&home, 0o700)?;
     plain(scene)?;
     let place = format!("{CHROMIUM}/Default/Preferences");
     let canary = scene.secret("chromium", "Default", "account-settings");
     scene.write(place, profiles::preferences_with_account(&canary))?;
-    let mut limit = Command::new("setquota");
-    limit.args(["-u", &scene.person.uid.to_string(), "8", "8", "10", "10"]);
-    process::output(limit.arg(&home)).map(drop)
+    let tool = |arguments: &[&str]| {
+        process::output(Command::new("btrfs").args(arguments).arg(&home)).map(drop)
+    };
+    tool(&["quota", "enable"])?;
+    tool(&["quota", "rescan", "-w"])?;
+    // 5 is the file system's own subvolume.
+    tool(&["qgroup", "limit", "4K", "0/5"])
 }
 
 /// What was unlinked lies on the disk until that is told that it may forget it.
