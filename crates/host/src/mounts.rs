@@ -30,7 +30,7 @@ pub(crate) struct Mount {
 impl Mount {
     /// Every mount that this process sees.
     pub(crate) fn table() -> io::Result<Vec<Self>> {
-        let text = std::fs::read("/proc/self/mountinfo")?;
+        let text = std::fs::read("/proc/thread-self/mountinfo")?;
         Ok(text.split(|byte| *byte == b'\n').filter_map(Self::parse).collect())
     }
 

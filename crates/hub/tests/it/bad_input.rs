@@ -16,7 +16,8 @@ const BODILESS: [&str; 1] = ["/v1/txn/{txn}/cancel"];
 /// Doors that take a form (RFC 6749, RFC 7662).
 const FORMS: [&str; 2] = ["/oauth/token", "/oauth/introspect"];
 /// Doors that take a SET (RFC 8935) and answer in its shape.
-const SETS: [&str; 3] = ["/v1/enroll", "/ssf/events", "/ssf/receive/{transmitter}"];
+const SETS: [&str; 4] =
+    ["/v1/enroll", "/v1/device/lease", "/ssf/events", "/ssf/receive/{transmitter}"];
 
 struct Scene {
     rig: Rig,
