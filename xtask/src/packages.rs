@@ -15,7 +15,7 @@ const BUILD: [&str; 3] = ["build-essential", "pkg-config", "libwebkit2gtk-4.1-de
 /// What the window pages' own tests need.
 const PAGES: [&str; 2] = ["chromium", "fonts-dejavu-core"];
 /// What real browsers, keyrings, desktops and locks need.
-const RIGS: [&str; 28] = [
+const RIGS: [&str; 29] = [
     "btrfs-progs",
     "chromium",
     "dbus-bin",
@@ -35,6 +35,7 @@ const RIGS: [&str; 28] = [
     "nginx",
     "openbox",
     "openssh-client",
+    "openssl",
     "python3",
     "python3-venv",
     "sssd-kcm",

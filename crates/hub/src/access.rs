@@ -52,6 +52,7 @@ pub const RULES: &[Rule] = &[
     Rule("GET", "/healthz", Anyone),
     Rule("GET", "/.well-known/jwks.json", Anyone),
     Rule("GET", "/.well-known/ssf-configuration", Anyone),
+    Rule("GET", "/.well-known/oauth-authorization-server", Anyone),
     Rule("GET", "/v1/openapi.json", Anyone),
     Rule("POST", "/oauth/token", Anyone),
     // Proved by the one-time token within.
@@ -88,6 +89,7 @@ pub const RULES: &[Rule] = &[
     Rule("POST", "/ssf/verify", Service),
     Rule("POST", "/ssf/poll/{stream}", Service),
     Rule("POST", "/ssf/receive/{transmitter}", Transmitter),
+    Rule("POST", "/v1/global-token-revocation", Transmitter),
     //
     Rule("GET", "/v1/operator", LOOK_AT_ONE),
     Rule("GET", "/v1/sessions", LOOK_AT_ONE),

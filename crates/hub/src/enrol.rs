@@ -50,9 +50,13 @@ pub async fn enrol(
             tracing::info!(%device, epoch, "a device was enrolled");
             answer(&hub, device, epoch)
         }
-        Ok(Reply::Done | Reply::Repeated | Reply::Registered(_) | Reply::SignedOut(_)) => {
-            Err(ApiError::internal("an enrolment answered as something else").into())
-        }
+        Ok(
+            Reply::Done
+            | Reply::Repeated
+            | Reply::Unresolved
+            | Reply::Registered(_)
+            | Reply::SignedOut(_),
+        ) => Err(ApiError::internal("an enrolment answered as something else").into()),
         Err(refused) => {
             tracing::warn!(jti = %set.jti, %refused, "an enrolment was refused");
             let denied = SetRefused::new("access_denied", refused.to_string());

@@ -21,7 +21,9 @@ use serde::de::DeserializeOwned;
 use crate::access::Doors;
 use crate::sequencer::Unavailable;
 use crate::store::{Refused, StoreError};
-use crate::{Hub, admin, audit_api, check_api, enrol, oauth, receipts, receiver, registry};
+use crate::{
+    Hub, admin, audit_api, check_api, enrol, global_revocation, oauth, receipts, receiver, registry,
+};
 use crate::{
     connectors, forward_auth, introspect, lease, openapi, revoke, sign_in, ssf, transmitter,
 };
@@ -69,7 +71,7 @@ pub fn doors(hub: &Arc<Hub>) -> Doors {
         .open(POST, introspect::PATH, introspect::introspect)
         .open(GET, wire::SNAPSHOT, check_api::snapshot)
         .open(GET, wire::DELTAS, check_api::deltas);
-    ssf::doors(operators(doors), &hub.issuer)
+    ssf::doors(global_revocation::doors(operators(doors), &hub.issuer), &hub.issuer)
 }
 
 /// The doors of operators.
@@ -168,6 +170,12 @@ impl ApiError {
     #[must_use]
     pub fn status(&self) -> StatusCode {
         self.status
+    }
+
+    /// Its code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        self.code
     }
 
     /// Its sentence.

@@ -11,6 +11,7 @@ pub mod config;
 pub mod connectors;
 pub mod enrol;
 pub mod forward_auth;
+pub mod global_revocation;
 pub mod http;
 pub mod introspect;
 pub mod lease;

@@ -299,18 +299,18 @@ pub(crate) fn basic(header: &str) -> Option<(String, String)> {
     Some((id.to_owned(), secret.to_owned()))
 }
 
-/// A token endpoint's refusal (RFC 6749 §5.2).
+/// A refusal of an OAuth endpoint (RFC 6749 §5.2, RFC 6750 §3).
 #[derive(Debug)]
-struct Denied {
+pub(crate) struct Denied {
     status: StatusCode,
     error: &'static str,
     description: String,
 }
 
 impl Denied {
-    fn new(error: &'static str, description: impl Into<String>) -> Self {
+    pub(crate) fn new(error: &'static str, description: impl Into<String>) -> Self {
         let status = match error {
-            "invalid_client" => StatusCode::UNAUTHORIZED,
+            "invalid_client" | "invalid_token" => StatusCode::UNAUTHORIZED,
             _ => StatusCode::BAD_REQUEST,
         };
         Self { status, error, description: description.into() }
@@ -327,20 +327,34 @@ impl Denied {
     }
 }
 
+impl From<ApiError> for Denied {
+    fn from(error: ApiError) -> Self {
+        let code = match error.code() {
+            "unauthorized" => "invalid_token",
+            other => other,
+        };
+        Self { status: error.status(), error: code, description: error.message().to_owned() }
+    }
+}
+
 impl IntoResponse for Denied {
     fn into_response(self) -> Response {
         let error_description = self.description;
         let body = OAuthErrorBody { error: self.error.to_owned(), error_description };
         let mut response = (self.status, Json(body)).into_response();
         if self.status == StatusCode::UNAUTHORIZED {
-            let basic = axum::http::HeaderValue::from_static("Basic");
-            response.headers_mut().insert(axum::http::header::WWW_AUTHENTICATE, basic);
+            let challenge = match self.error {
+                "invalid_token" => r#"Bearer error="invalid_token""#,
+                _ => "Basic",
+            };
+            let challenge = axum::http::HeaderValue::from_static(challenge);
+            response.headers_mut().insert(axum::http::header::WWW_AUTHENTICATE, challenge);
         }
         response
     }
 }
 
-fn bearer(headers: &HeaderMap) -> Result<&str, ApiError> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, ApiError> {
     let header = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let (scheme, token) = header.and_then(|text| text.split_once(' ')).unwrap_or_default();
     if scheme.eq_ignore_ascii_case("bearer") {

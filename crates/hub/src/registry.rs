@@ -65,7 +65,11 @@ pub async fn register(
         Reply::Registered(seq) => {
             Ok((StatusCode::CREATED, Json(SessionResponse { v: VERSION, seq })))
         }
-        Reply::Done | Reply::Repeated | Reply::SignedOut(_) | Reply::Enrolled { .. } => {
+        Reply::Done
+        | Reply::Repeated
+        | Reply::Unresolved
+        | Reply::SignedOut(_)
+        | Reply::Enrolled { .. } => {
             Err(ApiError::internal("a registration answered as something else"))
         }
     }

@@ -59,7 +59,11 @@ pub async fn sign_out(
         Reply::SignedOut(done) => {
             Ok(Json(SignOutResponse { cannot: cannot(&hub, tier), ..(*done).into() }))
         }
-        Reply::Done | Reply::Repeated | Reply::Registered(_) | Reply::Enrolled { .. } => {
+        Reply::Done
+        | Reply::Repeated
+        | Reply::Unresolved
+        | Reply::Registered(_)
+        | Reply::Enrolled { .. } => {
             Err(ApiError::internal("a sign-out answered as something else"))
         }
     }

@@ -113,8 +113,16 @@ impl RsaSigner {
     /// # Errors
     /// [`SetError::Unsignable`].
     pub fn sign(&self, claims: &impl Serialize) -> Result<String, SetError> {
+        self.sign_jwt(SET_TYP, claims)
+    }
+
+    /// Signs the claims of a JWT of any type.
+    ///
+    /// # Errors
+    /// [`SetError::Unsignable`].
+    pub fn sign_jwt(&self, typ: &str, claims: &impl Serialize) -> Result<String, SetError> {
         let mut header = Header::new(Algorithm::RS256);
-        header.typ = Some(SET_TYP.to_owned());
+        header.typ = Some(typ.to_owned());
         header.kid = Some(self.kid.clone());
         jsonwebtoken::encode(&header, claims, &self.encoding)
             .map_err(|error| SetError::Unsignable(error.to_string()))
@@ -124,6 +132,7 @@ impl RsaSigner {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::peer::verify_peer_jwt;
     use crate::{PeerKeys, SigningKey, verify_peer};
 
     /// One key for every test here: making one takes seconds without optimisation.
@@ -168,6 +177,16 @@ mod tests {
         let forged =
             jsonwebtoken::encode(&header, &claims(), &EncodingKey::from_secret(public)).unwrap();
         assert!(verify_peer(&forged, &keys, "i", "a").is_err());
+        let mut timed = claims();
+        timed["exp"] = json!(100);
+        let forged =
+            jsonwebtoken::encode(&header, &timed, &EncodingKey::from_secret(public)).unwrap();
+        let read = |compact: &str| {
+            let now = exeunt_domain::Timestamp(1000);
+            verify_peer_jwt::<Value>(compact, &keys, &[SET_TYP], "i", "a", now)
+        };
+        assert_eq!(read(&forged).unwrap_err().err_code(), "invalid_key");
+        assert!(read(&key().sign(&timed).unwrap()).is_ok());
         let other = SigningKey::generate().unwrap();
         let jwt = other.sign_jwt(SET_TYP, &claims()).unwrap();
         assert_eq!(verify_peer(&jwt, &keys, "i", "a").unwrap_err().err_code(), "invalid_key");

@@ -174,7 +174,7 @@ fn encode(text: &str) -> String {
 fn prove(compact: &str, keys: &PeerKeys, settings: &Settings, nonce: &str) -> Result<Value, Fault> {
     let unproved = |why: String| Fault::Unproved(why);
     let claims: Value =
-        verify_peer_jwt(compact, keys, &settings.issuer, &settings.client_id, now())
+        verify_peer_jwt(compact, keys, &["JWT"], &settings.issuer, &settings.client_id, now())
             .map_err(|error| unproved(error.to_string()))?;
     if claims["nonce"] != nonce {
         return Err(unproved("it answers another sign-in".into()));

@@ -8,8 +8,9 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
 use axum::http::{Method, StatusCode};
-use exeunt_domain::Subject;
+use exeunt_domain::{Subject, Tier};
 use exeunt_ssf::normalise::{Ended, Scope, Signal, normalise};
+use exeunt_ssf::peer::claimed_issuer;
 use exeunt_ssf::{PeerKeys, Set, SetError, verify_peer};
 use serde_json::json;
 
@@ -63,7 +64,8 @@ async fn take(
         let refused = SetRefused::new("authentication_failed", "the bearer token is not yours");
         return Err(refused.with_status(StatusCode::UNAUTHORIZED).into());
     }
-    let set = verified(hub, &it, compact).await?;
+    let verify = |keys: &PeerKeys| verify_peer(compact, keys, &it.issuer, &it.aud);
+    let set = verified(hub, &it, verify).await??;
     if set.iat < EARLIEST_SECS || set.iat > now().as_secs() + AHEAD_SECS {
         return Err(SetRefused::new("invalid_request", "iat is not of this time").into());
     }
@@ -92,20 +94,36 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-async fn verified(hub: &Hub, it: &Transmitter, compact: &str) -> Result<Set, NotAccepted> {
-    let first = keys(hub, it, GOOD).await?;
-    match verify_peer(compact, &first, &it.issuer, &it.aud) {
+/// The transmitter that a JWT says it is of. Nothing of it is believed yet.
+///
+/// # Errors
+/// [`ApiError`] when the record cannot be read.
+pub(crate) async fn claimed(hub: &Hub, compact: &str) -> Result<Option<Transmitter>, ApiError> {
+    let Some(issuer) = claimed_issuer(compact) else { return Ok(None) };
+    let all = hub.views.read(|view| view.transmitters()).await?;
+    Ok(all.into_iter().find(|one| one.issuer == issuer))
+}
+
+/// What `verify` makes of a transmitter's token, with its keys of now.
+///
+/// # Errors
+/// [`ApiError`] when the keys cannot be had.
+pub(crate) async fn verified<T>(
+    hub: &Hub,
+    it: &Transmitter,
+    verify: impl Fn(&PeerKeys) -> Result<T, SetError>,
+) -> Result<Result<T, SetError>, ApiError> {
+    match verify(&keys(hub, it, GOOD).await?) {
         // The key may be new there.
         Err(SetError::UnknownKey(_)) if it.jwks_uri.is_some() => {
-            let again = keys(hub, it, FRESH).await?;
-            Ok(verify_peer(compact, &again, &it.issuer, &it.aud)?)
+            Ok(verify(&keys(hub, it, FRESH).await?))
         }
-        outcome => Ok(outcome?),
+        outcome => Ok(outcome),
     }
 }
 
 /// A transmitter's keys, not older than `age` if they are fetched.
-async fn keys(hub: &Hub, it: &Transmitter, age: Duration) -> Result<PeerKeys, NotAccepted> {
+async fn keys(hub: &Hub, it: &Transmitter, age: Duration) -> Result<PeerKeys, ApiError> {
     if let Some(jwks) = &it.jwks {
         return Ok(PeerKeys::read(jwks));
     }
@@ -124,7 +142,7 @@ async fn keys(hub: &Hub, it: &Transmitter, age: Duration) -> Result<PeerKeys, No
     let Some(jwks) = jwks else {
         tracing::warn!(transmitter = it.id, "the transmitter's keys cannot be fetched");
         let say = "the transmitter's keys cannot be fetched now; try again later";
-        return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", say).into());
+        return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", say));
     };
     let keys = PeerKeys::read(&jwks);
     let now = tokio::time::Instant::now();
@@ -144,13 +162,25 @@ fn act(hub: &Hub, it: &Transmitter, set: &Set) -> Result<Act, ApiError> {
         Ok(Signal::Other) => return Ok(Act::Noted(json!("nothing to do"))),
         Err(why) => return Ok(Act::Refuse { subject: None, why: Refused::Unresolvable(why) }),
     };
-    if !may_speak_about(it, &ended.user) {
-        let why = Refused::NotItsSubject;
-        return Ok(Act::Refuse { subject: Some(ended.user), why });
-    }
     let Ended { user: subject, scope, reason, at: _ } = ended;
-    if scope != Scope::All {
+    if scope != Scope::All && it.may_speak_about(&subject) {
         return Ok(Act::Session { subject, scope });
+    }
+    everywhere(hub, it, subject, reason)
+}
+
+/// The sign-out of a subject within the transmitter's bounds, or the refusal.
+///
+/// # Errors
+/// [`ApiError`] without randomness.
+fn everywhere(
+    hub: &Hub,
+    it: &Transmitter,
+    subject: Subject,
+    reason: Option<String>,
+) -> Result<Act, ApiError> {
+    if !it.may_speak_about(&subject) {
+        return Ok(Act::Refuse { subject: Some(subject), why: Refused::NotItsSubject });
     }
     Ok(Act::SignOut(Box::new(SignOut {
         actor: actor(&it.id),
@@ -168,48 +198,14 @@ fn act(hub: &Hub, it: &Transmitter, set: &Set) -> Result<Act, ApiError> {
     })))
 }
 
-/// Whether a transmitter may speak about a subject. A name that only two sides understand is
-/// nobody's to speak about.
-fn may_speak_about(it: &Transmitter, subject: &Subject) -> bool {
-    let within = |address: &str| {
-        address.rsplit_once('@').is_some_and(|(_, domain)| {
-            it.domains.iter().any(|own| own.eq_ignore_ascii_case(domain))
-        })
-    };
-    match subject {
-        Subject::Email { email } => within(email),
-        Subject::Account { uri } => within(uri),
-        Subject::IssSub { iss, .. } => it.issuers.contains(iss),
-        Subject::Opaque { .. } => false,
+/// The same for whoever is to be told that the subject's sessions are revoked, which a lock does not
+/// do.
+///
+/// # Errors
+/// [`ApiError`] without randomness.
+pub(crate) fn revocation(hub: &Hub, it: &Transmitter, subject: Subject) -> Result<Act, ApiError> {
+    if it.tier_ceiling == Tier::Lock {
+        return Ok(Act::Refuse { subject: Some(subject), why: Refused::OnlyLocks });
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use exeunt_domain::Tier;
-
-    #[test]
-    fn a_transmitter_speaks_only_about_its_own_issuers_and_domains() {
-        let it = Transmitter {
-            id: "t".into(),
-            issuer: "https://idp.example".into(),
-            aud: "hub".into(),
-            jwks: None,
-            jwks_uri: None,
-            issuers: vec!["https://idp.example".into()],
-            domains: vec!["corp.example".into()],
-            tier_ceiling: Tier::SignOut,
-            rate_per_hour: 1,
-            token: None,
-        };
-        let may = |text: &str| may_speak_about(&it, &Subject::parse(text).unwrap());
-        assert!(may("a@corp.example") && may("acct:a@corp.example"));
-        assert!(may("https://idp.example|u1"));
-        for other in
-            ["a@sub.corp.example", "a@corp.example.evil", "https://other.example|u1", "alice"]
-        {
-            assert!(!may(other), "{other}");
-        }
-    }
+    everywhere(hub, it, subject, None)
 }

@@ -339,6 +339,8 @@ pub enum Reply {
     Done,
     /// It had been done before; nothing happened.
     Repeated,
+    /// It was noted, and nobody here was meant by it.
+    Unresolved,
     /// A session was registered at this sequence.
     Registered(u64),
     /// A sign-out was committed, or had been.
@@ -480,6 +482,9 @@ pub enum Refused {
     /// A transmitter speaks about someone whom it may not speak about.
     #[error("this transmitter may not speak about this subject")]
     NotItsSubject,
+    /// A revocation is asked of a transmitter's ceiling that ends no session.
+    #[error("this transmitter may cause locks only, and a lock revokes nothing")]
+    OnlyLocks,
     /// An event names nobody.
     #[error("{0}; nobody was signed out")]
     Unresolvable(exeunt_ssf::normalise::Unresolvable),
@@ -518,7 +523,8 @@ impl Refused {
             | Refused::UnknownToken
             | Refused::UsedToken
             | Refused::ExpiredToken
-            | Refused::NotItsSubject => "forbidden",
+            | Refused::NotItsSubject
+            | Refused::OnlyLocks => "forbidden",
             Refused::Contradiction(_) | Refused::Unresolvable(_) => "invalid_request",
         }
     }

@@ -61,6 +61,25 @@ pub struct Transmitter {
     pub token: Option<[u8; 32]>,
 }
 
+impl Transmitter {
+    /// Whether it may speak about a subject. A name that only two sides understand is nobody's to
+    /// speak about.
+    #[must_use]
+    pub fn may_speak_about(&self, subject: &Subject) -> bool {
+        let within = |address: &str| {
+            address.rsplit_once('@').is_some_and(|(_, domain)| {
+                self.domains.iter().any(|own| own.eq_ignore_ascii_case(domain))
+            })
+        };
+        match subject {
+            Subject::Email { email } => within(email),
+            Subject::Account { uri } => within(uri),
+            Subject::IssSub { iss, .. } => self.issuers.contains(iss),
+            Subject::Opaque { .. } => false,
+        }
+    }
+}
+
 /// One command about streams.
 #[derive(Clone, Debug)]
 pub enum StreamCommand {
@@ -200,4 +219,33 @@ pub enum Act {
 #[must_use]
 pub fn actor(transmitter: &str) -> String {
     format!("transmitter:{transmitter}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transmitter_speaks_only_about_its_own_issuers_and_domains() {
+        let it = Transmitter {
+            id: "t".into(),
+            issuer: "https://idp.example".into(),
+            aud: "hub".into(),
+            jwks: None,
+            jwks_uri: None,
+            issuers: vec!["https://idp.example".into()],
+            domains: vec!["corp.example".into()],
+            tier_ceiling: Tier::SignOut,
+            rate_per_hour: 1,
+            token: None,
+        };
+        let may = |text: &str| it.may_speak_about(&Subject::parse(text).unwrap());
+        assert!(may("a@corp.example") && may("acct:a@corp.example"));
+        assert!(may("https://idp.example|u1"));
+        for other in
+            ["a@sub.corp.example", "a@corp.example.evil", "https://other.example|u1", "alice"]
+        {
+            assert!(!may(other), "{other}");
+        }
+    }
 }

@@ -13,6 +13,10 @@ mod deliver;
 #[cfg(test)]
 mod gateway;
 #[cfg(test)]
+mod global_revocation;
+#[cfg(test)]
+mod idp;
+#[cfg(test)]
 mod openapi;
 #[cfg(test)]
 mod operators;

@@ -177,7 +177,7 @@ fn unresolved(heard: &Heard, subject: &Subject) -> Done {
     let note = note(heard, "signal-unresolved").of(subject);
     let detail = json!({ "event": heard.event, "jti": heard.jti,
         "why": "no session here is meant by this subject; nobody was signed out" });
-    Done::noted(Reply::Done, note.with(detail))
+    Done::noted(Reply::Unresolved, note.with(detail))
 }
 
 fn within_rate(work: &Work<'_>, heard: &Heard) -> Result<(), Stop> {
