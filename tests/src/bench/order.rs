@@ -77,8 +77,9 @@ struct Round {
 
 /// One order. The agent's log was read up to `read`.
 fn one(house: &House, admin: &Admin, between: &Between, read: &mut u64) -> Result<Round> {
-    refill(&house.alice)?;
     begin_session(house, admin)?;
+    // Only now, or the watch over a closed home would tell of what came back meanwhile.
+    refill(&house.alice)?;
     let (sent, wall) = (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH)?);
     let txn = admin.sign_out(SUBJECT)?.txn.context("no transaction")?;
     let passed = between.wait(txn.as_str(), LIMIT)?;
