@@ -11,6 +11,7 @@ pub mod number;
 pub mod oauth;
 pub mod operator;
 pub mod path;
+pub mod transmitter;
 
 pub use admin::{
     AuditEntry, AuditVerdict, CannotEnd, DeviceInfo, DeviceList, DeviceTokenRequest,
@@ -24,6 +25,11 @@ pub use oauth::{OAuthErrorBody, TokenRequest, TokenResponse};
 pub use operator::{
     AdminTokenRequest, AdminTokenResponse, OperatorInfo, Role, SignInFinish, SignInRequest,
     SignInResponse, SignedIn, UnknownRole,
+};
+
+pub use transmitter::{
+    DeliveryMethod, ExpectRequest, LinkInfo, LinkState, PollSettings, Scope, StreamInfo,
+    TransmitterInfo, TransmitterList, TransmitterRequest,
 };
 
 /// What a name given by an operator looks like: no control characters, and not only spaces.

@@ -38,6 +38,8 @@ pub const DEVICES: &str = "/v1/devices";
 pub const SESSIONS: &str = "/v1/sessions";
 /// Relying services.
 pub const SERVICES: &str = "/v1/services";
+/// Parties that send the hub SETs; a `/TRANSMITTER` may follow.
+pub const TRANSMITTERS: &str = "/v1/transmitters";
 /// Sign out everywhere.
 pub const SIGN_OUT: &str = "/v1/sign-out";
 /// Transactions; a `/TXN` follows.

@@ -90,6 +90,8 @@ pub const RULES: &[Rule] = &[
     Rule("POST", "/ssf/poll/{stream}", Service),
     Rule("POST", "/ssf/receive/{transmitter}", Transmitter),
     Rule("POST", "/v1/global-token-revocation", Transmitter),
+    Rule("POST", "/v1/back-channel-logout", Transmitter),
+    Rule("POST", "/v1/provider-commands", Transmitter),
     //
     Rule("GET", "/v1/operator", LOOK_AT_ONE),
     Rule("GET", "/v1/sessions", LOOK_AT_ONE),
@@ -109,6 +111,7 @@ pub const RULES: &[Rule] = &[
     Rule("POST", "/v1/services", SET_UP),
     Rule("POST", "/v1/connectors", SET_UP),
     Rule("POST", "/v1/transmitters", SET_UP),
+    Rule("DELETE", "/v1/transmitters/{transmitter}", SET_UP),
     Rule("POST", "/v1/transmitters/{transmitter}/expect", SET_UP),
 ];
 

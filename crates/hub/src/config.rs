@@ -40,6 +40,10 @@ pub struct Config {
     pub stream_hosts: std::collections::BTreeSet<String>,
     /// The identity provider of the operators: a TOML file.
     pub sign_in: Option<PathBuf>,
+    /// What events of other parties end: a policy file.
+    pub policy: Option<PathBuf>,
+    /// Whether providers' commands are taken (a draft).
+    pub provider_commands: bool,
     /// Coverage hashes that receipts may carry; any, when there is none.
     pub expect_coverage: std::collections::BTreeSet<String>,
     /// Figures.
@@ -59,6 +63,8 @@ impl Config {
             issuer: None,
             stream_hosts: std::collections::BTreeSet::new(),
             sign_in: None,
+            policy: None,
+            provider_commands: false,
             expect_coverage: std::collections::BTreeSet::new(),
             limits: Limits::default(),
         }
@@ -102,6 +108,12 @@ pub struct Limits {
     pub verification_every: Duration,
     /// How long after a failed push the next attempt comes; it doubles each time.
     pub push_retry: Duration,
+    /// How long another transmitter may hold this hub's poll.
+    pub poll_patience: Duration,
+    /// How often this hub asks transmitters that it polls for a verification event.
+    pub verify_streams_every: Duration,
+    /// How long such an event may take until its absence is an alarm.
+    pub verified_within: Duration,
 }
 
 impl Default for Limits {
@@ -124,6 +136,9 @@ impl Default for Limits {
             provider_settle: Duration::from_secs(10),
             verification_every: Duration::from_secs(10),
             push_retry: Duration::from_secs(1),
+            poll_patience: Duration::from_secs(75),
+            verify_streams_every: Duration::from_secs(6 * 3600),
+            verified_within: Duration::from_secs(120),
         }
     }
 }

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 pub use api::{ConnectorInfo, ConnectorRequest, GRANTS, PATH, grant, list, register};
 pub use book::{Book, BookError, Registered};
 pub use call::{Failed, Http};
+pub(crate) use oauth::encoded;
 pub use run::run;
 
 /// Something that a connector's call leaves alive.

@@ -22,10 +22,12 @@ use crate::access::Doors;
 use crate::sequencer::Unavailable;
 use crate::store::{Refused, StoreError};
 use crate::{
-    Hub, admin, audit_api, check_api, enrol, global_revocation, oauth, receipts, receiver, registry,
+    Hub, admin, audit_api, back_channel_logout, check_api, enrol, global_revocation, oauth,
+    receipts, receiver, registry,
 };
 use crate::{
-    connectors, forward_auth, introspect, lease, openapi, revoke, sign_in, ssf, transmitter,
+    connectors, forward_auth, introspect, lease, openapi, provider_commands, revoke, sign_in, ssf,
+    transmitter,
 };
 
 pub use serve::{Shown, serve};
@@ -71,7 +73,9 @@ pub fn doors(hub: &Arc<Hub>) -> Doors {
         .open(POST, introspect::PATH, introspect::introspect)
         .open(GET, wire::SNAPSHOT, check_api::snapshot)
         .open(GET, wire::DELTAS, check_api::deltas);
-    ssf::doors(global_revocation::doors(operators(doors), &hub.issuer), &hub.issuer)
+    let doors = global_revocation::doors(operators(doors), &hub.issuer);
+    let doors = provider_commands::doors(back_channel_logout::doors(doors));
+    ssf::doors(doors, &hub.issuer)
 }
 
 /// The doors of operators.
@@ -254,6 +258,24 @@ impl SetRefused {
     #[must_use]
     pub fn with_status(self, status: StatusCode) -> Self {
         Self { status, ..self }
+    }
+
+    /// Its code (RFC 8935 §2.4).
+    #[must_use]
+    pub fn err(&self) -> &'static str {
+        self.err
+    }
+
+    /// Its sentence.
+    #[must_use]
+    pub fn description(&self) -> &str {
+        &self.description
+    }
+
+    /// Whether the same SET would be refused again later.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        self.status == StatusCode::BAD_REQUEST
     }
 }
 

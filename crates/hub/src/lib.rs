@@ -6,10 +6,12 @@ pub mod access;
 pub mod admin;
 pub mod audit;
 pub mod audit_api;
+pub mod back_channel_logout;
 pub mod check_api;
 pub mod config;
 pub mod connectors;
 pub mod enrol;
+pub mod events;
 pub mod forward_auth;
 pub mod global_revocation;
 pub mod http;
@@ -17,6 +19,7 @@ pub mod introspect;
 pub mod lease;
 pub mod oauth;
 pub mod openapi;
+pub mod provider_commands;
 pub mod publish;
 pub mod receipts;
 pub mod receiver;
@@ -71,6 +74,10 @@ pub struct Hub {
     pub connectors: connectors::Book,
     /// What is remembered of operators' calls.
     pub calls: access::Calls,
+    /// What events of other parties end.
+    pub events: events::Events,
+    /// Whether providers' commands are taken (a draft).
+    pub provider_commands: bool,
     /// Operators' sign-in at an identity provider, if there is one.
     pub sign_in: Option<sign_in::SignIn>,
     /// True once the hub is stopping.

@@ -99,6 +99,14 @@ struct Serve {
     /// How operators sign in at an identity provider: a TOML file; docs/operating.md has one.
     #[arg(long, value_name = "FILE", env = "EXEUNT_HUB_SIGN_IN")]
     sign_in: Option<PathBuf>,
+    /// What events of other parties end: a policy file, as docs/policy.example.toml shows one; its
+    /// [events] are followed. Without it every event does the usual. Read again at SIGHUP.
+    #[arg(long, value_name = "FILE", env = "EXEUNT_HUB_POLICY")]
+    policy: Option<PathBuf>,
+    /// DRAFT: take `invalidate` commands of registered providers at /v1/provider-commands (OpenID
+    /// Provider Commands 1.0, draft 02). The draft may change, and this with it.
+    #[arg(long)]
+    provider_commands: bool,
     /// How many distinct devices one operator's sign-outs may reach within an hour.
     #[arg(long, default_value_t = 25)]
     devices_per_operator: u64,
@@ -152,6 +160,8 @@ impl Serve {
         config.public_url = self.public_url;
         config.issuer = self.issuer;
         config.sign_in = self.sign_in;
+        config.policy = self.policy;
+        config.provider_commands = self.provider_commands;
         config.tls = self.tls_cert.zip(self.tls_key).map(|(cert, key)| Files { cert, key });
         config.stream_hosts =
             self.stream_host.iter().map(|host| host.to_ascii_lowercase()).collect();

@@ -316,6 +316,15 @@ impl Denied {
         Self { status, error, description: description.into() }
     }
 
+    /// A refusal whose status its code does not tell.
+    pub(crate) fn with_status(
+        status: StatusCode,
+        error: &'static str,
+        description: impl Into<String>,
+    ) -> Self {
+        Self { status, error, description: description.into() }
+    }
+
     /// One answer for every way in which a client is not who it says.
     fn client() -> Self {
         Self::new("invalid_client", "the client did not prove who it is")
@@ -342,11 +351,12 @@ impl IntoResponse for Denied {
         let error_description = self.description;
         let body = OAuthErrorBody { error: self.error.to_owned(), error_description };
         let mut response = (self.status, Json(body)).into_response();
-        if self.status == StatusCode::UNAUTHORIZED {
-            let challenge = match self.error {
-                "invalid_token" => r#"Bearer error="invalid_token""#,
-                _ => "Basic",
-            };
+        let challenge = match self.error {
+            "invalid_token" => Some(r#"Bearer error="invalid_token""#),
+            "invalid_client" => Some("Basic"),
+            _ => None,
+        };
+        if let Some(challenge) = challenge.filter(|_| self.status == StatusCode::UNAUTHORIZED) {
             let challenge = axum::http::HeaderValue::from_static(challenge);
             response.headers_mut().insert(axum::http::header::WWW_AUTHENTICATE, challenge);
         }

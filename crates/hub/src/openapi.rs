@@ -12,9 +12,10 @@ use axum::response::IntoResponse;
 use exeunt_api::number::LARGEST;
 use exeunt_api::{
     AdminTokenRequest, AdminTokenResponse, AuditVerdict, DeviceList, DeviceTokenRequest,
-    DeviceTokenResponse, ErrorBody, NAME, OperatorInfo, ReceiptRecord, ServiceRequest,
-    ServiceResponse, SessionList, SignInFinish, SignInRequest, SignInResponse, SignOutRequest,
-    SignOutResponse, SignedIn, TxnState,
+    DeviceTokenResponse, ErrorBody, ExpectRequest, NAME, OperatorInfo, ReceiptRecord,
+    ServiceRequest, ServiceResponse, SessionList, SignInFinish, SignInRequest, SignInResponse,
+    SignOutRequest, SignOutResponse, SignedIn, TransmitterInfo, TransmitterList,
+    TransmitterRequest, TxnState,
 };
 use schemars::generate::SchemaSettings;
 use schemars::{SchemaGenerator, json_schema};
@@ -22,9 +23,6 @@ use serde_json::{Map, Value, json};
 
 use crate::access::{RULES, Rule, Who};
 use crate::connectors::{ConnectorInfo, ConnectorRequest};
-use crate::ssf::transmitters::{
-    ExpectRequest, TransmitterInfo, TransmitterList, TransmitterRequest,
-};
 use operation::Operation;
 
 /// Where it is served.
@@ -167,6 +165,11 @@ fn operations() -> Vec<Operation> {
         Operation::post("/v1/transmitters", "Registers a party that sends SETs, within bounds")
             .takes::<TransmitterRequest>()
             .answers::<TransmitterInfo>(201),
+        Operation::delete(
+            "/v1/transmitters/{transmitter}",
+            "Takes nothing of a transmitter any more",
+        )
+        .answers_nothing(),
         Operation::post("/v1/transmitters/{transmitter}/expect", "Expects a verification event")
             .takes::<ExpectRequest>()
             .answers_nothing(),

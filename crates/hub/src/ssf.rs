@@ -4,6 +4,7 @@
 
 pub mod outbound;
 pub mod poll;
+pub mod polled;
 pub mod push;
 pub mod signals;
 pub mod streams;
@@ -15,10 +16,10 @@ use std::sync::{Arc, Mutex};
 use axum::extract::State;
 use axum::http::Method;
 use exeunt_api::path;
+use exeunt_ssf::RsaSigner;
 use exeunt_ssf::discovery::{
     AuthorizationScheme, Metadata, OAUTH, POLL, PUSH, WELL_KNOWN, issuer_path,
 };
-use exeunt_ssf::{PeerKeys, RsaSigner};
 use serde_json::{Value, json};
 use tokio::sync::{OnceCell, watch};
 
@@ -41,7 +42,7 @@ pub const VERIFY: &str = "/ssf/verify";
 /// Where transmitters push; a `/TRANSMITTER` follows.
 pub const RECEIVE: &str = "/ssf/receive";
 /// Transmitters, for operators.
-pub const TRANSMITTERS: &str = "/v1/transmitters";
+pub const TRANSMITTERS: &str = path::TRANSMITTERS;
 
 /// The file of the key that signs streams.
 pub const KEY_FILE: &str = "ssf-key";
@@ -54,15 +55,17 @@ pub struct Ssf {
     signer: OnceCell<RsaSigner>,
     /// Where other parties may be reached.
     pub reach: outbound::Reach,
-    /// Keys that were fetched, and when.
-    keys: Mutex<HashMap<String, (PeerKeys, tokio::time::Instant)>>,
+    /// Transmitters that this hub polls.
+    pub polled: polled::Polled,
+    keys: Mutex<HashMap<String, signals::Fetched>>,
 }
 
 impl Ssf {
-    /// Nothing yet, for a hub that may call within `reach`.
+    /// Nothing yet, for a hub that may call within `reach` and polls those of `book`.
     #[must_use]
-    pub fn new(reach: outbound::Reach) -> Self {
-        Self { signer: OnceCell::new(), reach, keys: Mutex::default() }
+    pub fn new(reach: outbound::Reach, book: polled::Book) -> Self {
+        let polled = polled::Polled::new(book);
+        Self { signer: OnceCell::new(), reach, polled, keys: Mutex::default() }
     }
 }
 
@@ -85,6 +88,7 @@ pub fn doors(doors: Doors, issuer: &str) -> Doors {
         .open(Method::POST, &format!("{RECEIVE}/{{transmitter}}"), signals::receive)
         .open(Method::POST, TRANSMITTERS, transmitters::register)
         .open(Method::GET, TRANSMITTERS, transmitters::list)
+        .open(Method::DELETE, &format!("{TRANSMITTERS}/{{transmitter}}"), transmitters::remove)
         .open(Method::POST, &format!("{TRANSMITTERS}/{{transmitter}}/expect"), transmitters::expect)
 }
 

@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 
 use crate::audit::head::{self, HeadError, HeadFile};
 use crate::config::{ADMIN_TOKEN_FILE, Config, DataDir, DataError, judge_address};
+use crate::events::{Events, PolicyFileError};
 use crate::publish::Shared;
 use crate::sequencer::{Minter, Sequencer, Unavailable, now};
 use crate::sign_in::{Settings, SettingsError, SignIn};
@@ -37,6 +38,9 @@ pub enum StartError {
     /// The operators' identity provider.
     #[error(transparent)]
     SignIn(#[from] SettingsError),
+    /// The policy file.
+    #[error(transparent)]
+    Policy(#[from] PolicyFileError),
     /// The authorities that are believed of other parties.
     #[error(transparent)]
     Trust(#[from] TrustError),
@@ -63,6 +67,9 @@ pub enum StartError {
         /// How many.
         rows: u64,
     },
+    /// The file of polled transmitters.
+    #[error(transparent)]
+    Polled(#[from] ssf::polled::PolledError),
     /// The connectors' file.
     #[error(transparent)]
     Connectors(#[from] connectors::BookError),
@@ -109,8 +116,9 @@ impl Running {
         Arc::clone(&self.state)
     }
 
-    /// Has the certificate read again. When it cannot be used, the old one stays.
+    /// Has the certificate and the policy read again. What cannot be used leaves the old one.
     pub fn reload(&self) {
+        self.state.events.reload();
         self.reload.notify_one();
     }
 
@@ -141,6 +149,7 @@ impl Running {
 pub async fn start(config: Config) -> Result<Running, StartError> {
     judge_address(&config)?;
     let sign_in = config.sign_in.as_deref().map(Settings::read).transpose()?.map(SignIn::new);
+    let events = Events::open(config.policy.clone())?;
     let certificate = config.tls.clone().map(tls::Certificate::open).transpose()?;
     let trust = config.ca.clone().map_or(Trust::Platform, Trust::Also);
     let outbound = Arc::new(client_config(&trust)?);
@@ -169,6 +178,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     // Before anyone can ask, and before the disk can fill: later heads go into the same space.
     heads.sign()?;
     let connectors = connectors::Book::open(&data)?;
+    let polled = ssf::polled::Book::open(&data)?;
     let (stop, stopping) = watch::channel(false);
     let hub = Arc::new(Hub {
         data,
@@ -184,8 +194,10 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         guards: check_api::Guards::default(),
         calls: access::Calls::default(),
         sign_in,
+        events,
+        provider_commands: config.provider_commands,
         connectors,
-        ssf: ssf::Ssf::new(ssf::outbound::Reach::new(addr, config.stream_hosts, outbound)),
+        ssf: ssf::Ssf::new(ssf::outbound::Reach::new(addr, config.stream_hosts, outbound), polled),
         stopping: stopping.clone(),
     });
     ssf::take_stored_signer(&hub).map_err(|_| StartError::System("key for streams"))?;
@@ -195,6 +207,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     tasks.spawn(keep_house(Arc::clone(&hub)));
     tasks.spawn(connectors::run(Arc::clone(&hub)));
     tasks.spawn(ssf::push::run(Arc::clone(&hub)));
+    tasks.spawn(ssf::polled::run(Arc::clone(&hub)));
     let shown = certificate.as_ref().map(tls::Certificate::shown);
     let reload = Arc::new(Notify::new());
     if let Some(certificate) = certificate {

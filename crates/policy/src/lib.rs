@@ -4,6 +4,7 @@
 //! It refuses unknown keys, tiers above what a place allows, and lengths that make no sense.
 
 mod error;
+pub mod events;
 mod read;
 mod subjects;
 mod widen;
@@ -25,8 +26,8 @@ pub struct Policy {
     pub subjects: Subjects,
     /// What ends a session at the device without an order.
     pub triggers: Vec<Trigger>,
-    /// How much an event of another party ends, by the last part of its type. An event that is not
-    /// named ends what its transmitter's ceiling allows. None: nothing.
+    /// How much an event of another party ends, by the last part of its type. What is not named
+    /// ends what [`events::EVENTS`] says. None: nothing.
     pub events: BTreeMap<String, Option<Tier>>,
     /// What happens when no lock can be proved. None: what is usual for such a device.
     pub lock_fallback: Option<LockFallback>,
@@ -112,9 +113,10 @@ impl Policy {
     #[must_use]
     pub fn tier_of(&self, event_type: &str, ceiling: Tier) -> Option<Tier> {
         let name = event_type.rsplit('/').next().unwrap_or(event_type);
-        match self.events.get(name) {
-            None => Some(ceiling),
-            Some(named) => named.map(|tier| tier.min(ceiling)),
+        match (self.events.get(name), events::usual(name)) {
+            (Some(named), _) => named.map(|tier| tier.min(ceiling)),
+            (None, events::Usual::Ceiling) => Some(ceiling),
+            (None, events::Usual::Nothing) => None,
         }
     }
 }

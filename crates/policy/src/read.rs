@@ -10,6 +10,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::error::{Location, PolicyError};
+use crate::events::EVENTS;
 use crate::{Lease, LockFallback, Pattern, Policy, Rule, Seen, Subjects, Trigger};
 
 /// Longest policy that is read, in bytes.
@@ -178,21 +179,13 @@ fn events(
     source: &Source<'_>,
     raw: BTreeMap<Spanned<String>, Spanned<String>>,
 ) -> Result<BTreeMap<String, Option<Tier>>, PolicyError> {
-    /// The events of other parties that can end sessions (CAEP 1.0 §3, RISC 1.0 §2).
-    const KNOWN: [&str; 6] = [
-        "session-revoked",
-        "credential-change",
-        "account-disabled",
-        "account-purged",
-        "credential-compromise",
-        "sessions-revoked",
-    ];
     let mut events = BTreeMap::new();
     for (name, tier) in raw {
-        if !KNOWN.contains(&name.get_ref().as_str()) {
-            let say = "is no event that ends sessions; CAEP and RISC name session-revoked, \
-                       credential-change, account-disabled, account-purged, credential-compromise \
-                       and sessions-revoked";
+        if !EVENTS.iter().any(|event| event.name == name.get_ref()) {
+            let say = "is no event that ends sessions; write one of session-revoked, \
+                       credential-change, device-compliance-change, risk-level-change, \
+                       account-disabled, account-purged, account-credential-change-required, \
+                       credential-compromise, sessions-revoked";
             return Err(source.wrong(&name, name.get_ref(), say));
         }
         let meant = match tier.get_ref().as_str() {

@@ -49,6 +49,23 @@ fn an_event_ends_what_is_named_and_never_more_than_its_transmitters_ceiling() {
 }
 
 #[test]
+fn an_event_that_no_policy_names_does_the_usual_and_an_unknown_one_nothing() {
+    let caep = |name: &str| format!("https://schemas.openid.net/secevent/caep/event-type/{name}");
+    let usual = Policy::default();
+    assert_eq!(usual.tier_of(&caep("session-revoked"), Tier::SignOut), Some(Tier::SignOut));
+    for quiet in ["device-compliance-change", "risk-level-change", "session-established", "x"] {
+        assert_eq!(usual.tier_of(&caep(quiet), Tier::SignOut), None, "{quiet}");
+    }
+    let strict = policy("[events]\nrisk-level-change = \"sign-out\"\n");
+    assert_eq!(strict.tier_of(&caep("risk-level-change"), Tier::SignOut), Some(Tier::SignOut));
+    assert_eq!(strict.tier_of(&caep("risk-level-change"), Tier::Lock), Some(Tier::Lock));
+    for event in exeunt_policy::events::EVENTS {
+        let text = format!("[events]\n{} = \"lock\"\n", event.name);
+        assert!(Policy::parse("p", &text).is_ok(), "{}", event.name);
+    }
+}
+
+#[test]
 fn names_line_and_column_of_each_mistake() {
     for (text, place, words) in [
         ("[lease]\nlast = \"1d\"", "policy.toml:2:1", "unknown field"),

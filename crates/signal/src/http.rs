@@ -280,7 +280,8 @@ pub(crate) async fn refusal(answer: Response) -> TransportError {
 }
 
 /// Seconds or a date (RFC 9110 §10.2.3).
-fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
+#[must_use]
+pub fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
     let text = text.trim();
     if let Ok(secs) = text.parse::<u64>() {
         return Some(Duration::from_secs(secs));

@@ -5,10 +5,12 @@
 
 pub mod approval;
 pub mod change;
+pub mod command;
 pub mod discovery;
 pub mod enrol;
 pub mod key;
 pub mod lease;
+pub mod logout;
 pub mod normalise;
 pub mod peer;
 pub mod poll;
@@ -19,9 +21,11 @@ pub mod verify;
 
 pub use approval::{NoQuorum, agreed, approve, approver};
 pub use change::ChangeEvent;
+pub use command::{ProviderCommand, verify_command};
 pub use enrol::{EnrolEvent, EnrolToken, EnrolledEvent, InvalidToken};
 pub use key::{Jwks, KeyError, PublicJwk, SigningKey, new_id, random_token};
 pub use lease::{InForce, LeaseAsked, LeaseEvent};
+pub use logout::{LOGOUT_EVENT, Logout, verify_logout};
 pub use peer::{PeerKeys, verify_peer};
 pub use poll::{ErrBody, PollRequest, PollResponse, SetErr};
 pub use rsa::{RsaError, RsaSigner};

@@ -123,22 +123,35 @@ pub fn subject(about: &Value) -> Result<Subject, Unresolvable> {
     }
 }
 
-/// Whether the event ends sessions; true: perhaps only the one that its subject names.
+/// Whether the event can end sessions; true: perhaps only the one that its subject names. Whether it
+/// does is for a policy to say.
 fn ends(event_type: &str, event: &Value) -> Option<bool> {
+    let word = |name: &str| {
+        let word = event.get(name).and_then(Value::as_str).unwrap_or_default();
+        word.to_ascii_lowercase().replace('_', "-")
+    };
     if let Some(name) = event_type.strip_prefix(CAEP) {
         return match name {
             "session-revoked" => Some(true),
             "credential-change" => {
-                let change = event.get("change_type").and_then(Value::as_str);
-                matches!(change, Some("revoke" | "delete")).then_some(false)
+                matches!(word("change_type").as_str(), "revoke" | "delete").then_some(false)
+            }
+            "device-compliance-change" => {
+                (word("current_status") == "not-compliant").then_some(false)
+            }
+            // A risk of a session is that session's; any other is the person's.
+            "risk-level-change" => {
+                (word("current_level") == "high").then(|| word("principal") == "session")
             }
             _ => None,
         };
     }
     match event_type.strip_prefix(RISC)? {
-        "account-disabled" | "account-purged" | "credential-compromise" | "sessions-revoked" => {
-            Some(false)
-        }
+        "account-disabled"
+        | "account-purged"
+        | "account-credential-change-required"
+        | "credential-compromise"
+        | "sessions-revoked" => Some(false),
         _ => None,
     }
 }
@@ -379,6 +392,18 @@ mod tests {
         for (kind, over) in [("revoke", true), ("delete", true), ("create", false)] {
             assert_eq!(ends(&change, json!({ "change_type": kind })), over, "{kind}");
         }
+        let compliance = format!("{CAEP}device-compliance-change");
+        for (status, over) in
+            [("not-compliant", true), ("NOT_COMPLIANT", true), ("compliant", false)]
+        {
+            assert_eq!(ends(&compliance, json!({ "current_status": status })), over, "{status}");
+        }
+        let risk = format!("{CAEP}risk-level-change");
+        for (level, over) in [("HIGH", true), ("MEDIUM", false), ("LOW", false)] {
+            let event = json!({ "principal": "USER", "current_level": level });
+            assert_eq!(ends(&risk, event), over, "{level}");
+        }
+        assert!(ends(&format!("{RISC}account-credential-change-required"), json!({})));
         assert!(!ends(&format!("{RISC}account-enabled"), json!({})));
         assert!(!ends("urn:unknown", json!({})));
         for prefix in FRAMEWORK {
@@ -386,6 +411,18 @@ mod tests {
             let signal = means(&format!("{prefix}verification"), json!({"state": "s"}));
             assert_eq!(signal, Ok(Signal::Verification { state }));
         }
+    }
+
+    #[test]
+    fn a_risk_of_one_session_ends_that_one_and_a_risk_of_a_person_ends_all() {
+        let subject = json!({"user": {"email": "a@x.example"}, "session": {"id": "s"}});
+        let scope = |principal: &str| {
+            let event = json!({ "principal": principal, "current_level": "HIGH" });
+            let event_type = format!("{CAEP}risk-level-change");
+            ended(normalise(&set(Some(subject.clone()), &event_type, event))).scope
+        };
+        assert_eq!(scope("SESSION"), Scope::Session("s".into()));
+        assert_eq!(scope("USER"), Scope::All);
     }
 
     #[test]

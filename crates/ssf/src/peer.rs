@@ -18,7 +18,7 @@ use crate::set::{Set, SetError};
 use crate::verify::MAX_COMPACT_BYTES;
 
 /// How far clocks may differ, in seconds.
-const LEEWAY_SECS: u64 = 60;
+pub(crate) const LEEWAY_SECS: u64 = 60;
 
 /// A party's public keys, as far as they can be used here.
 #[derive(Clone, Debug, Default)]
@@ -172,6 +172,30 @@ pub fn verify_peer_jwt<T: DeserializeOwned>(
         nbf: Option<u64>,
     }
     let malformed = |why: String| SetError::Malformed(why);
+    let claims = signed_claims(compact, keys, types, issuer, &[audience])?;
+    let times = Times::deserialize(&claims).map_err(|error| malformed(error.to_string()))?;
+    let now = now.as_secs();
+    if times.exp.saturating_add(LEEWAY_SECS) <= now
+        || times.nbf.is_some_and(|at| at > now + LEEWAY_SECS)
+    {
+        return Err(malformed("it is not good now: look at both clocks".into()));
+    }
+    T::deserialize(claims).map_err(|error| malformed(error.to_string()))
+}
+
+/// The claims of a JWT of another party: its type (one of `types`; none counts as `JWT`), its key
+/// and its algorithm, its issuer name, and one of our names there were checked; its times were not.
+///
+/// # Errors
+/// [`SetError`].
+pub(crate) fn signed_claims(
+    compact: &str,
+    keys: &PeerKeys,
+    types: &[&str],
+    issuer: &str,
+    audiences: &[&str],
+) -> Result<Value, SetError> {
+    let malformed = |why: String| SetError::Malformed(why);
     if compact.len() > MAX_COMPACT_BYTES {
         return Err(malformed("longer than 1 MiB".into()));
     }
@@ -191,22 +215,14 @@ pub fn verify_peer_jwt<T: DeserializeOwned>(
         return Err(unknown());
     }
     let mut validation = Validation::new(key.algorithm);
-    // Time is handed in, and looked at below.
+    // Times are the caller's to look at.
     validation.validate_exp = false;
-    validation.set_required_spec_claims(&["iss", "aud", "exp"]);
+    validation.set_required_spec_claims(&["iss", "aud"]);
     validation.set_issuer(&[issuer]);
-    validation.set_audience(&[audience]);
+    validation.set_audience(audiences);
     let decoding = DecodingKey::from_jwk(&key.jwk).map_err(|_| unknown())?;
     let data = jsonwebtoken::decode::<Value>(compact, &decoding, &validation);
-    let claims = data.map_err(|error| refusal_of(&error))?.claims;
-    let times = Times::deserialize(&claims).map_err(|error| malformed(error.to_string()))?;
-    let now = now.as_secs();
-    if times.exp.saturating_add(LEEWAY_SECS) <= now
-        || times.nbf.is_some_and(|at| at > now + LEEWAY_SECS)
-    {
-        return Err(malformed("it is not good now: look at both clocks".into()));
-    }
-    T::deserialize(claims).map_err(|error| malformed(error.to_string()))
+    Ok(data.map_err(|error| refusal_of(&error))?.claims)
 }
 
 fn refusal_of(error: &jsonwebtoken::errors::Error) -> SetError {

@@ -144,7 +144,7 @@ impl Settings {
 }
 
 /// `application/x-www-form-urlencoded`, as RFC 6749 §2.3.1 has it within Basic.
-fn encoded(text: &str) -> String {
+pub(crate) fn encoded(text: &str) -> String {
     text.bytes().fold(String::new(), |mut out, byte| {
         if byte.is_ascii_alphanumeric() || b"-_.*".contains(&byte) {
             out.push(char::from(byte));

@@ -6,11 +6,12 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::body::Body;
-use axum::http::header::{HOST, HeaderMap, HeaderValue};
+use axum::http::header::{HOST, HeaderMap, HeaderValue, RETRY_AFTER};
 use axum::http::{Method, Request, StatusCode, Uri};
+use exeunt_signal::http::retry_after;
 use hyper_util::rt::TokioIo;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use rustls::ClientConfig;
@@ -65,6 +66,8 @@ pub struct Answered {
     pub status: StatusCode,
     /// Its body.
     pub body: Vec<u8>,
+    /// How long it asks to wait (RFC 9110 §10.2.3).
+    pub retry_after: Option<Duration>,
 }
 
 impl Reach {
@@ -138,9 +141,25 @@ impl Reach {
         headers: HeaderMap,
         body: String,
     ) -> Result<Answered, OutboundError> {
+        self.send_within(method, url, headers, body, PATIENCE, LONGEST).await
+    }
+
+    /// The same, where the answer may take `patience` and have `longest` bytes.
+    ///
+    /// # Errors
+    /// [`OutboundError`].
+    pub async fn send_within(
+        &self,
+        method: Method,
+        url: &str,
+        headers: HeaderMap,
+        body: String,
+        patience: Duration,
+        longest: usize,
+    ) -> Result<Answered, OutboundError> {
         let (uri, address) = self.admit(url).await?;
-        let exchange = self.exchange(method, &uri, address, headers, body);
-        match tokio::time::timeout(PATIENCE, exchange).await {
+        let exchange = self.exchange(method, &uri, address, headers, body, longest);
+        match tokio::time::timeout(patience, exchange).await {
             Ok(answered) => answered,
             Err(_) => Err(OutboundError::NoAnswer),
         }
@@ -153,19 +172,20 @@ impl Reach {
         address: SocketAddr,
         headers: HeaderMap,
         body: String,
+        longest: usize,
     ) -> Result<Answered, OutboundError> {
         let stream = TcpStream::connect(address).await.map_err(|error| {
             tracing::debug!(%error, %address, "no connection");
             OutboundError::NoAnswer
         })?;
         if uri.scheme_str() != Some("https") {
-            return talk(stream, method, uri, headers, body).await;
+            return talk(stream, method, uri, headers, body, longest).await;
         }
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let name = ServerName::try_from(host).map_err(|_| OutboundError::NoUrl)?;
         let stream = TlsConnector::from(Arc::clone(&self.tls)).connect(name, stream).await;
         let stream = stream.map_err(|error| OutboundError::NoTls(error.to_string()))?;
-        talk(stream, method, uri, headers, body).await
+        talk(stream, method, uri, headers, body, longest).await
     }
 }
 
@@ -226,6 +246,7 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     uri: &Uri,
     headers: HeaderMap,
     body: String,
+    longest: usize,
 ) -> Result<Answered, OutboundError> {
     let lost = |error: &dyn std::fmt::Display| {
         tracing::debug!(%error, "a request was not answered");
@@ -245,9 +266,11 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let answer = async {
         let response = sender.send_request(request).await.map_err(|error| lost(&error))?;
         let status = response.status();
-        let body = axum::body::to_bytes(Body::new(response.into_body()), LONGEST).await;
+        let asked = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let retry_after = asked.and_then(|text| retry_after(text, SystemTime::now()));
+        let body = axum::body::to_bytes(Body::new(response.into_body()), longest).await;
         let body = body.map_err(|error| lost(&error))?.to_vec();
-        Ok(Answered { status, body })
+        Ok(Answered { status, body, retry_after })
     };
     tokio::pin!(answer);
     tokio::select! {

@@ -13,6 +13,7 @@ use exeunt_ssf::normalise::{Ended, Scope, Signal, normalise};
 use exeunt_ssf::peer::claimed_issuer;
 use exeunt_ssf::{PeerKeys, Set, SetError, verify_peer};
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::Hub;
 use crate::http::{ApiError, Compact, Named, NotAccepted, SetRefused};
@@ -28,8 +29,9 @@ use crate::store::{Command, Refused};
 const AHEAD_SECS: u64 = 600;
 /// The first moment a SET can be from: 2020, in seconds.
 const EARLIEST_SECS: u64 = 1_577_836_800;
-/// How old fetched keys must be before an unknown key's name makes them be fetched again.
-const FRESH: Duration = Duration::from_secs(60);
+/// How often within [`WINDOW`] an unknown key's name makes keys be fetched again.
+const MOST_FORCED: usize = 5;
+const WINDOW: Duration = Duration::from_secs(60);
 /// How long fetched keys are good for.
 const GOOD: Duration = Duration::from_secs(3600);
 
@@ -64,6 +66,14 @@ async fn take(
         let refused = SetRefused::new("authentication_failed", "the bearer token is not yours");
         return Err(refused.with_status(StatusCode::UNAUTHORIZED).into());
     }
+    hear(hub, it, compact).await
+}
+
+/// Takes a SET of a transmitter, however it came. Durable when it returns.
+///
+/// # Errors
+/// [`NotAccepted`]; [`SetRefused::is_final`] says whether it may be tried again.
+pub(crate) async fn hear(hub: &Hub, it: Transmitter, compact: &str) -> Result<(), NotAccepted> {
     let verify = |keys: &PeerKeys| verify_peer(compact, keys, &it.issuer, &it.aud);
     let set = verified(hub, &it, verify).await??;
     if set.iat < EARLIEST_SECS || set.iat > now().as_secs() + AHEAD_SECS {
@@ -104,6 +114,15 @@ pub(crate) async fn claimed(hub: &Hub, compact: &str) -> Result<Option<Transmitt
     Ok(all.into_iter().find(|one| one.issuer == issuer))
 }
 
+/// Keys that were fetched.
+#[derive(Clone, Debug)]
+pub(crate) struct Fetched {
+    keys: PeerKeys,
+    at: Instant,
+    /// When an unknown key's name made them be fetched, within the last [`WINDOW`].
+    forced: Vec<Instant>,
+}
+
 /// What `verify` makes of a transmitter's token, with its keys of now.
 ///
 /// # Errors
@@ -113,26 +132,41 @@ pub(crate) async fn verified<T>(
     it: &Transmitter,
     verify: impl Fn(&PeerKeys) -> Result<T, SetError>,
 ) -> Result<Result<T, SetError>, ApiError> {
-    match verify(&keys(hub, it, GOOD).await?) {
+    match verify(&keys(hub, it, false).await?) {
         // The key may be new there.
         Err(SetError::UnknownKey(_)) if it.jwks_uri.is_some() => {
-            Ok(verify(&keys(hub, it, FRESH).await?))
+            Ok(verify(&keys(hub, it, true).await?))
         }
         outcome => Ok(outcome),
     }
 }
 
-/// A transmitter's keys, not older than `age` if they are fetched.
-async fn keys(hub: &Hub, it: &Transmitter, age: Duration) -> Result<PeerKeys, ApiError> {
+/// A transmitter's keys. `anew`: those that are held lack one; they are fetched again, as often as
+/// strangers' names may cause that.
+async fn keys(hub: &Hub, it: &Transmitter, anew: bool) -> Result<PeerKeys, ApiError> {
     if let Some(jwks) = &it.jwks {
         return Ok(PeerKeys::read(jwks));
     }
     let held = lock(&hub.ssf.keys).get(&it.id).cloned();
-    if let Some((keys, at)) = held
-        && at.elapsed() < age
-    {
-        return Ok(keys);
+    let mut forced = Vec::new();
+    if let Some(held) = held {
+        forced = held.forced;
+        forced.retain(|at| at.elapsed() < WINDOW);
+        let may = anew && forced.len() < MOST_FORCED;
+        if !may && held.at.elapsed() < GOOD {
+            return Ok(held.keys);
+        }
+        if anew {
+            forced.push(Instant::now());
+        }
     }
+    let keys = fetched(hub, it).await?;
+    let held = Fetched { keys: keys.clone(), at: Instant::now(), forced };
+    lock(&hub.ssf.keys).insert(it.id.clone(), held);
+    Ok(keys)
+}
+
+async fn fetched(hub: &Hub, it: &Transmitter) -> Result<PeerKeys, ApiError> {
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
     let url = it.jwks_uri.as_deref().unwrap_or_default();
@@ -144,29 +178,35 @@ async fn keys(hub: &Hub, it: &Transmitter, age: Duration) -> Result<PeerKeys, Ap
         let say = "the transmitter's keys cannot be fetched now; try again later";
         return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", say));
     };
-    let keys = PeerKeys::read(&jwks);
-    let now = tokio::time::Instant::now();
-    lock(&hub.ssf.keys).insert(it.id.clone(), (keys.clone(), now));
-    Ok(keys)
+    Ok(PeerKeys::read(&jwks))
 }
 
 fn act(hub: &Hub, it: &Transmitter, set: &Set) -> Result<Act, ApiError> {
-    let ended = match normalise(set) {
-        Ok(Signal::End(ended)) => ended,
+    let signal = match normalise(set) {
         Ok(Signal::Verification { state }) => return Ok(Act::Verified { state }),
         Ok(Signal::StreamUpdated { status, reason }) => {
             let short = |text: String| text.chars().take(256).collect::<String>();
-            let (status, reason) = (short(status), reason.map(short));
-            return Ok(Act::Noted(json!({ "status": status, "reason": reason })));
+            return Ok(Act::StreamUpdated { status: short(status), reason: reason.map(short) });
         }
         Ok(Signal::Other) => return Ok(Act::Noted(json!("nothing to do"))),
+        Ok(Signal::End(ended)) => Ok(ended),
+        Err(why) => Err(why),
+    };
+    let Some(tier) = hub.events.tier_of(set.event_type(), it.tier_ceiling) else {
+        return Ok(Act::Noted(json!("by policy, this event ends nothing")));
+    };
+    let ended = match signal {
+        Ok(ended) => ended,
         Err(why) => return Ok(Act::Refuse { subject: None, why: Refused::Unresolvable(why) }),
     };
     let Ended { user: subject, scope, reason, at: _ } = ended;
     if scope != Scope::All && it.may_speak_about(&subject) {
+        if tier == Tier::Lock {
+            return Ok(Act::Refuse { subject: Some(subject), why: Refused::OnlyLocks });
+        }
         return Ok(Act::Session { subject, scope });
     }
-    everywhere(hub, it, subject, reason)
+    everywhere(hub, it, subject, tier, reason)
 }
 
 /// The sign-out of a subject within the transmitter's bounds, or the refusal.
@@ -177,6 +217,7 @@ fn everywhere(
     hub: &Hub,
     it: &Transmitter,
     subject: Subject,
+    tier: Tier,
     reason: Option<String>,
 ) -> Result<Act, ApiError> {
     if !it.may_speak_about(&subject) {
@@ -186,7 +227,7 @@ fn everywhere(
         actor: actor(&it.id),
         txn: fresh_txn()?,
         subject,
-        tier: it.tier_ceiling,
+        tier,
         reason,
         only: None,
         idempotency_key: None,
@@ -207,5 +248,5 @@ pub(crate) fn revocation(hub: &Hub, it: &Transmitter, subject: Subject) -> Resul
     if it.tier_ceiling == Tier::Lock {
         return Ok(Act::Refuse { subject: Some(subject), why: Refused::OnlyLocks });
     }
-    everywhere(hub, it, subject, None)
+    everywhere(hub, it, subject, it.tier_ceiling, None)
 }

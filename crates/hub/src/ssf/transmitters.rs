@@ -7,99 +7,27 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use exeunt_api::VERSION;
+use exeunt_api::transmitter::{HIGHEST_RATE, MOST_CLIENTS};
+use exeunt_api::{
+    DeliveryMethod, ExpectRequest, PollSettings, Scope, StreamInfo, TransmitterInfo,
+    TransmitterList, TransmitterRequest, VERSION,
+};
 use exeunt_domain::Tier;
 use exeunt_ssf::PeerKeys;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::RECEIVE;
+use super::polled::{Entry, PolledError, Remote, introduce};
 use crate::Hub;
 use crate::http::{ApiError, Json, Named};
 use crate::oauth::{Admin, hash};
 use crate::revoke::refuse_purge;
 use crate::sequencer::now;
 use crate::store::Command;
-use crate::store::stream::{StreamCommand, Transmitter};
+use crate::store::stream::{Standing, StreamCommand, Transmitter};
 
 /// Sign-outs an hour unless asked otherwise.
 const USUAL_RATE: u64 = 60;
-/// Most sign-outs an hour.
-const HIGHEST_RATE: u64 = 100_000;
-
-/// A transmitter to register.
-#[derive(Debug, schemars::JsonSchema, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TransmitterRequest {
-    /// The issuer of its SETs.
-    #[schemars(length(min = 1, max = 1024))]
-    issuer: String,
-    /// Its keys, or
-    jwks: Option<Value>,
-    /// where they are.
-    jwks_uri: Option<String>,
-    /// Our name there; our issuer name when absent.
-    aud: Option<String>,
-    /// Whom it may speak about.
-    may_speak_about: Scope,
-    /// The most that it may cause.
-    tier_ceiling: Option<Tier>,
-    /// How many sign-outs an hour it may cause.
-    #[serde(default, deserialize_with = "exeunt_api::number::whole")]
-    #[schemars(range(min = 1, max = HIGHEST_RATE))]
-    rate_per_hour: Option<u64>,
-    /// `push`.
-    delivery: Option<DeliveryMethod>,
-    /// Its pushes must carry a bearer token, which the answer names once.
-    #[serde(default)]
-    with_token: bool,
-}
-
-/// How a transmitter's SETs come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum DeliveryMethod {
-    Push,
-    Poll,
-}
-
-/// Whom a transmitter may speak about.
-#[derive(Clone, Debug, Default, schemars::JsonSchema, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Scope {
-    /// Issuers of `iss_sub` subjects.
-    #[serde(default)]
-    issuers: Vec<String>,
-    /// Domains of `email` and `account` subjects.
-    #[serde(default)]
-    domains: Vec<String>,
-}
-
-/// A registered transmitter.
-#[derive(Debug, schemars::JsonSchema, Serialize)]
-pub struct TransmitterInfo {
-    v: u16,
-    id: String,
-    issuer: String,
-    aud: String,
-    jwks_uri: Option<String>,
-    may_speak_about: Scope,
-    tier_ceiling: Tier,
-    rate_per_hour: u64,
-    delivery: DeliveryMethod,
-    /// Where it pushes.
-    endpoint_url: String,
-    /// What its pushes must carry. Shown once.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    authorization_header: Option<String>,
-}
-
-/// `GET /v1/transmitters`.
-#[derive(Debug, schemars::JsonSchema, Serialize)]
-pub struct TransmitterList {
-    v: u16,
-    transmitters: Vec<TransmitterInfo>,
-}
 
 /// `POST /v1/transmitters`.
 ///
@@ -108,21 +36,65 @@ pub struct TransmitterList {
 pub async fn register(
     State(hub): State<Arc<Hub>>,
     admin: Admin,
-    Json(ask): Json<TransmitterRequest>,
+    Json(mut ask): Json<TransmitterRequest>,
 ) -> Result<(StatusCode, Json<TransmitterInfo>), ApiError> {
-    let tier_ceiling = ask.tier_ceiling.unwrap_or(Tier::SignOut);
-    refuse_purge(tier_ceiling)?;
-    if ask.delivery == Some(DeliveryMethod::Poll) {
-        return Err(ApiError::invalid("this hub does not poll transmitters yet: use push"));
+    refuse_purge(ask.tier_ceiling.unwrap_or(Tier::SignOut))?;
+    bounded(&ask)?;
+    let polled = match ask.poll.take() {
+        Some(settings) => Some(polled(&hub, &mut ask, settings).await?),
+        None => None,
+    };
+    keys_given(&hub, ask.jwks.as_ref(), ask.jwks_uri.as_deref()).await?;
+    let issuer = ask.issuer.ok_or_else(|| ApiError::invalid("issuer is missing"))?;
+    let id = exeunt_ssf::new_id(now()).map_err(|_| ApiError::internal("no randomness"))?;
+    let token = ask.with_token.then(exeunt_ssf::random_token).transpose();
+    let token = token.map_err(|_| ApiError::internal("no randomness"))?;
+    let domains = ask.may_speak_about.domains.iter().map(|domain| domain.to_ascii_lowercase());
+    let transmitter = Box::new(Transmitter {
+        id: id.clone(),
+        issuer,
+        aud: ask.aud.unwrap_or_else(|| hub.issuer.clone()),
+        jwks: ask.jwks,
+        jwks_uri: ask.jwks_uri,
+        domains: domains.collect(),
+        issuers: ask.may_speak_about.issuers,
+        tier_ceiling: ask.tier_ceiling.unwrap_or(Tier::SignOut),
+        rate_per_hour: ask.rate_per_hour.unwrap_or(USUAL_RATE),
+        token: token.as_deref().map(hash),
+        clients: ask.clients,
+        stream: Standing::default(),
+    });
+    // How it is reached comes first: whoever is registered is polled, also after a crash here.
+    let is_polled = polled.is_some();
+    if polled.is_some() {
+        written(&hub, &id, polled)?;
     }
+    let header = token.map(|token| format!("Bearer {token}"));
+    let answer = TransmitterInfo { authorization_header: header, ..shown(&hub, &transmitter) };
+    let command = StreamCommand::AddTransmitter { actor: admin.actor, transmitter };
+    let done = hub.sequencer.submit(Command::Stream(command)).await.map_err(ApiError::from);
+    if let Err(error) = done.and_then(|applied| applied.reply.map_err(ApiError::from)) {
+        if is_polled {
+            written(&hub, &id, None)?;
+        }
+        return Err(error);
+    }
+    hub.ssf.polled.follow();
+    Ok((StatusCode::CREATED, Json(answer)))
+}
+
+fn bounded(ask: &TransmitterRequest) -> Result<(), ApiError> {
     let rate_per_hour = ask.rate_per_hour.unwrap_or(USUAL_RATE);
     if rate_per_hour == 0 || rate_per_hour > HIGHEST_RATE {
         return Err(ApiError::invalid(format!("rate_per_hour is between 1 and {HIGHEST_RATE}")));
     }
-    keys_given(&hub, ask.jwks.as_ref(), ask.jwks_uri.as_deref()).await?;
-    let aud = ask.aud.unwrap_or_else(|| hub.issuer.clone());
-    let Scope { issuers, domains } = ask.may_speak_about;
-    for text in issuers.iter().chain(&domains).chain([&ask.issuer, &aud]) {
+    if ask.clients.len() > MOST_CLIENTS {
+        return Err(ApiError::invalid(format!("at most {MOST_CLIENTS} clients are taken")));
+    }
+    let Scope { issuers, domains } = &ask.may_speak_about;
+    let texts =
+        issuers.iter().chain(domains).chain(&ask.clients).chain(&ask.issuer).chain(&ask.aud);
+    for text in texts {
         if text.is_empty() || text.len() > 1024 || text.chars().any(char::is_control) {
             return Err(ApiError::invalid("names have 1 to 1,024 bytes and no control characters"));
         }
@@ -130,27 +102,52 @@ pub async fn register(
     if issuers.is_empty() && domains.is_empty() {
         return Err(ApiError::invalid("may_speak_about names an issuer or a domain at least"));
     }
-    let domains = domains.iter().map(|domain| domain.to_ascii_lowercase()).collect();
-    let id = exeunt_ssf::new_id(now()).map_err(|_| ApiError::internal("no randomness"))?;
-    let token = ask.with_token.then(exeunt_ssf::random_token).transpose();
-    let token = token.map_err(|_| ApiError::internal("no randomness"))?;
-    let transmitter = Box::new(Transmitter {
-        id: id.clone(),
-        issuer: ask.issuer,
-        aud,
-        jwks: ask.jwks,
-        jwks_uri: ask.jwks_uri,
-        issuers,
-        domains,
-        tier_ceiling,
-        rate_per_hour,
-        token: token.as_deref().map(hash),
-    });
-    let header = token.map(|token| format!("Bearer {token}"));
-    let answer = TransmitterInfo { authorization_header: header, ..shown(&hub, &transmitter) };
-    let command = StreamCommand::AddTransmitter { actor: admin.actor, transmitter };
-    hub.sequencer.submit(Command::Stream(command)).await?.reply?;
-    Ok((StatusCode::CREATED, Json(answer)))
+    Ok(())
+}
+
+/// Asks a transmitter that is to be polled for what an operator need not say.
+async fn polled(
+    hub: &Hub,
+    ask: &mut TransmitterRequest,
+    settings: PollSettings,
+) -> Result<Entry, ApiError> {
+    if ask.jwks.is_some() || ask.jwks_uri.is_some() || ask.with_token {
+        let say =
+            "with poll, the transmitter's metadata says where its keys are, and nothing is pushed";
+        return Err(ApiError::invalid(say));
+    }
+    let (remote, found) = introduce(hub, settings.clone()).await?;
+    let metadata = remote.metadata();
+    if ask.issuer.as_ref().is_some_and(|issuer| *issuer != metadata.issuer) {
+        return Err(ApiError::invalid(format!("the transmitter calls itself {}", metadata.issuer)));
+    }
+    ask.issuer = Some(metadata.issuer.clone());
+    if metadata.jwks_uri.is_none() {
+        return Err(ApiError::invalid("poll: the transmitter's metadata names no jwks_uri"));
+    }
+    ask.jwks_uri = metadata.jwks_uri.clone();
+    match &ask.aud {
+        Some(aud) if !found.aud.is_empty() && !found.aud.contains(aud) => {
+            let say = format!("the stream there is for {}", found.aud.join(", "));
+            return Err(ApiError::invalid(say));
+        }
+        Some(_) => {}
+        None => ask.aud = found.aud.first().cloned(),
+    }
+    // The same as for what an operator says.
+    bounded(ask)?;
+    Ok(Entry { settings, stream: found.at })
+}
+
+fn written(hub: &Hub, id: &str, entry: Option<Entry>) -> Result<(), ApiError> {
+    hub.ssf.polled.book.put(&hub.data, id, entry).map_err(|error: PolledError| {
+        tracing::error!(%error, "the file of polled transmitters cannot be written");
+        ApiError::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "storage_failed",
+            "the file of polled transmitters cannot be written",
+        )
+    })
 }
 
 async fn keys_given(hub: &Hub, jwks: Option<&Value>, uri: Option<&str>) -> Result<(), ApiError> {
@@ -185,12 +182,34 @@ pub async fn list(
     Ok(Json(TransmitterList { v: VERSION, transmitters }))
 }
 
-/// A state to expect.
-#[derive(Debug, schemars::JsonSchema, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ExpectRequest {
-    #[schemars(length(min = 1, max = 1024))]
-    state: String,
+/// `DELETE /v1/transmitters/{transmitter}`: nothing of it is taken from now on. A stream that this
+/// hub created there is deleted if the transmitter answers.
+///
+/// # Errors
+/// [`ApiError`].
+pub async fn remove(
+    State(hub): State<Arc<Hub>>,
+    admin: Admin,
+    Named(transmitter): Named<String>,
+) -> Result<StatusCode, ApiError> {
+    let actor = admin.actor;
+    let command = StreamCommand::RemoveTransmitter { actor, transmitter: transmitter.clone() };
+    hub.sequencer.submit(Command::Stream(command)).await?.reply?;
+    if let Some(entry) = hub.ssf.polled.book.get(&transmitter) {
+        written(&hub, &transmitter, None)?;
+        hub.ssf.polled.follow();
+        if entry.stream.ours
+            && let Err(error) = farewell(&hub, &entry).await
+        {
+            tracing::warn!(transmitter, %error, "our stream there was not deleted");
+        }
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn farewell(hub: &Hub, entry: &Entry) -> Result<(), super::polled::RemoteError> {
+    let remote = Remote::discover(hub.ssf.reach.clone(), entry.settings.clone()).await?;
+    remote.delete(&entry.stream.id).await
 }
 
 /// `POST /v1/transmitters/{transmitter}/expect`: the operator has asked that party for a
@@ -213,17 +232,31 @@ pub async fn expect(
 }
 
 fn shown(hub: &Hub, it: &Transmitter) -> TransmitterInfo {
+    let polled = hub.ssf.polled.book.get(&it.id);
+    let (delivery, endpoint_url) = match polled {
+        Some(entry) => (DeliveryMethod::Poll, entry.stream.endpoint),
+        None => (DeliveryMethod::Push, format!("{}{RECEIVE}/{}", hub.url, it.id)),
+    };
     TransmitterInfo {
         v: VERSION,
         id: it.id.clone(),
         issuer: it.issuer.clone(),
         aud: it.aud.clone(),
+        clients: it.clients.clone(),
         jwks_uri: it.jwks_uri.clone(),
         may_speak_about: Scope { issuers: it.issuers.clone(), domains: it.domains.clone() },
         tier_ceiling: it.tier_ceiling,
         rate_per_hour: it.rate_per_hour,
-        delivery: DeliveryMethod::Push,
-        endpoint_url: format!("{}{RECEIVE}/{}", hub.url, it.id),
+        delivery,
+        stream: StreamInfo {
+            status: it.stream.status.clone().unwrap_or_else(|| "enabled".into()),
+            reason: it.stream.reason.clone(),
+            at: it.stream.at,
+            awaiting_since: it.stream.awaited,
+            verified_at: it.stream.verified,
+        },
+        link: hub.ssf.polled.link(&it.id),
+        endpoint_url,
         authorization_header: None,
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! It refuses signatures: what waits for a receiver is kept as claims, and signed on its way out.
 
-use exeunt_domain::{Jti, Subject, Tier};
+use exeunt_domain::{Jti, Subject, Tier, Timestamp};
 use exeunt_ssf::normalise::Scope;
 use exeunt_ssf::stream::{Status, Wishes};
 use serde_json::Value;
@@ -59,9 +59,38 @@ pub struct Transmitter {
     pub rate_per_hour: u64,
     /// SHA-256 of the bearer token that its pushes carry, if they must.
     pub token: Option<[u8; 32]>,
+    /// Clients of its provider whose logout and command tokens are taken here; [`Self::aud`] when
+    /// there is none.
+    pub clients: Vec<String>,
+    /// How its stream stands.
+    pub stream: Standing,
+}
+
+/// What a transmitter last said of its stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Its word for the status; None: it said nothing, and a stream begins enabled.
+    pub status: Option<String>,
+    /// Its reason.
+    pub reason: Option<String>,
+    /// When it said so, by hub time.
+    pub at: Option<Timestamp>,
+    /// When a verification event was last asked for that has not come.
+    pub awaited: Option<Timestamp>,
+    /// When a verification event last came.
+    pub verified: Option<Timestamp>,
 }
 
 impl Transmitter {
+    /// Our names at its provider, as a relying party.
+    #[must_use]
+    pub fn client_ids(&self) -> Vec<&str> {
+        if self.clients.is_empty() {
+            return vec![&self.aud];
+        }
+        self.clients.iter().map(String::as_str).collect()
+    }
+
     /// Whether it may speak about a subject. A name that only two sides understand is nobody's to
     /// speak about.
     #[must_use]
@@ -164,6 +193,22 @@ pub enum StreamCommand {
         /// The state.
         state: String,
     },
+    /// An operator takes nothing of a transmitter any more.
+    RemoveTransmitter {
+        /// `admin:NAME`.
+        actor: String,
+        /// Which.
+        transmitter: String,
+    },
+    /// Something about a transmitter's stream that operators must see.
+    Alarm {
+        /// Which.
+        transmitter: String,
+        /// `stream-alarm` or `stream-restored`.
+        action: &'static str,
+        /// What it is.
+        why: String,
+    },
     /// A transmitter's SET was verified.
     Heard(Box<Heard>),
 }
@@ -199,10 +244,19 @@ pub enum Act {
         /// Which.
         scope: Scope,
     },
+    /// End the sessions that came of one session at the transmitter's provider.
+    IdpSession(Box<IdpSession>),
     /// The stream works.
     Verified {
         /// With the state that was asked for.
         state: Option<String>,
+    },
+    /// The stream's status changed at the transmitter.
+    StreamUpdated {
+        /// Its word for the status.
+        status: String,
+        /// Its reason.
+        reason: Option<String>,
     },
     /// For the record only.
     Noted(Value),
@@ -213,6 +267,17 @@ pub enum Act {
         /// Why.
         why: super::Refused,
     },
+}
+
+/// One session at a transmitter's provider.
+#[derive(Clone, Debug)]
+pub struct IdpSession {
+    /// Its name there.
+    pub sid: String,
+    /// Whose it is, if that was said.
+    pub person: Option<Subject>,
+    /// The transmitter, whose bounds hold.
+    pub by: Transmitter,
 }
 
 /// What the audit calls a transmitter.
@@ -238,7 +303,10 @@ mod tests {
             tier_ceiling: Tier::SignOut,
             rate_per_hour: 1,
             token: None,
+            clients: Vec::new(),
+            stream: Standing::default(),
         };
+        assert_eq!(it.client_ids(), ["hub"]);
         let may = |text: &str| it.may_speak_about(&Subject::parse(text).unwrap());
         assert!(may("a@corp.example") && may("acct:a@corp.example"));
         assert!(may("https://idp.example|u1"));

@@ -13,8 +13,9 @@ use crate::rig::{Device, Rig, Service};
 
 /// Doors that take no body.
 const BODILESS: [&str; 1] = ["/v1/txn/{txn}/cancel"];
-/// Doors that take a form (RFC 6749, RFC 7662).
-const FORMS: [&str; 2] = ["/oauth/token", "/oauth/introspect"];
+/// Doors that take a form (RFC 6749, RFC 7662, OpenID Connect Back-Channel Logout 1.0, and a draft).
+const FORMS: [&str; 4] =
+    ["/oauth/token", "/oauth/introspect", "/v1/back-channel-logout", "/v1/provider-commands"];
 /// Doors that take a SET (RFC 8935) and answer in its shape.
 const SETS: [&str; 4] =
     ["/v1/enroll", "/v1/device/lease", "/ssf/events", "/ssf/receive/{transmitter}"];
@@ -27,7 +28,7 @@ struct Scene {
 
 impl Scene {
     async fn new() -> Self {
-        let rig = Rig::new().await;
+        let rig = Rig::with(|config| config.provider_commands = true).await;
         let device = rig.device("occ-07").await;
         let mut site = rig.service("site").await;
         let body = serde_json::json!({

@@ -7,9 +7,13 @@ mod bad_input;
 #[cfg(test)]
 mod check;
 #[cfg(test)]
+mod commands;
+#[cfg(test)]
 mod connectors;
 #[cfg(test)]
 mod deliver;
+#[cfg(test)]
+mod events;
 #[cfg(test)]
 mod gateway;
 #[cfg(test)]
@@ -17,9 +21,15 @@ mod global_revocation;
 #[cfg(test)]
 mod idp;
 #[cfg(test)]
+mod keys;
+#[cfg(test)]
+mod logout;
+#[cfg(test)]
 mod openapi;
 #[cfg(test)]
 mod operators;
+#[cfg(test)]
+mod polled;
 #[cfg(test)]
 mod record;
 #[cfg(test)]

@@ -42,6 +42,8 @@ async fn play(plan: &str, checks: usize) {
     let rig = Rig::with(|config| {
         config.limits.push_retry = Duration::from_millis(50);
         config.limits.verification_every = Duration::from_secs(3600);
+        config.limits.poll_patience = Duration::from_secs(5);
+        config.limits.verified_within = Duration::from_secs(2);
     })
     .await;
     let mut peer = Command::new(python("peers", Path::new(PEERS)).await);
@@ -75,6 +77,16 @@ async fn pushes_to_an_independent_receiver() {
 #[tokio::test]
 async fn receives_from_an_independent_transmitter() {
     play("receiver", 63).await;
+}
+
+#[tokio::test]
+async fn polls_an_independent_transmitter() {
+    play("polled", 47).await;
+}
+
+#[tokio::test]
+async fn holds_what_the_modules_of_the_conformance_suite_look_at() {
+    play("conformance", 53).await;
 }
 
 #[tokio::test]

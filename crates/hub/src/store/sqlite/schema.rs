@@ -12,6 +12,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema_connectors.sql"),
     include_str!("schema_streams.sql"),
     include_str!("schema_operators.sql"),
+    include_str!("schema_logout.sql"),
 ];
 
 /// Brings a database to this program's version, in one transaction.

@@ -10,7 +10,7 @@ use rusqlite::{OptionalExtension as _, Row, params};
 use serde_json::json;
 
 use super::words::{id, meaning, word};
-use super::{Done, Note, Stop, Work, keyed};
+use super::{Done, Note, Stop, Work, keyed, stream_heard};
 use crate::store::command::Register;
 use crate::store::{Refused, Reply, StoreError};
 
@@ -27,6 +27,11 @@ pub(super) fn register(work: &mut Work<'_>, ask: &Register) -> Result<Done, Stop
         return Ok(Done::silent(Reply::Registered(seq)));
     }
     if watermark(work, &subject)?.is_some_and(|(at, _)| ask.auth_time < at) {
+        return Err(Refused::StaleAuth.into());
+    }
+    if let Some(sid) = &ask.idp_sid
+        && stream_heard::is_over(work.db, sid, &ask.subject)?
+    {
         return Err(Refused::StaleAuth.into());
     }
     work.db

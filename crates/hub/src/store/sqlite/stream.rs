@@ -38,6 +38,12 @@ pub(super) fn stream(work: &mut Work<'_>, ask: &StreamCommand) -> Result<Done, S
         StreamCommand::Expect { actor, transmitter, state } => {
             stream_heard::expect(work, actor, transmitter, state)
         }
+        StreamCommand::RemoveTransmitter { actor, transmitter } => {
+            stream_heard::remove(work, actor, transmitter)
+        }
+        StreamCommand::Alarm { transmitter, action, why } => {
+            Ok(stream_heard::alarm(transmitter, action, why))
+        }
         StreamCommand::Heard(heard) => stream_heard::heard(work, heard),
     }
 }
@@ -56,6 +62,8 @@ pub(super) fn note_of_refusal(ask: &StreamCommand) -> Option<Note> {
         | StreamCommand::Subject { .. }
         | StreamCommand::Verify { .. }
         | StreamCommand::Taken { .. }
+        | StreamCommand::RemoveTransmitter { .. }
+        | StreamCommand::Alarm { .. }
         | StreamCommand::Expect { .. } => None,
     }
 }

@@ -3,8 +3,8 @@
 //! It refuses a repeat, a rate beyond the transmitter's own, and any wider reading of whom a SET
 //! means.
 
-use exeunt_domain::Subject;
 use exeunt_domain::session::{SessionHash, hex};
+use exeunt_domain::{Subject, Timestamp};
 use exeunt_ssf::normalise::Scope;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde_json::json;
@@ -14,7 +14,7 @@ use super::session::{deny, short};
 use super::words::{any, meaning, object, word};
 use super::{Done, Note, Stop, Work, sign_out};
 use crate::store::command::SignOut;
-use crate::store::stream::{Act, Heard, Transmitter, actor};
+use crate::store::stream::{Act, Heard, IdpSession, Standing, Transmitter, actor};
 use crate::store::{Refused, Reply, StoreError};
 
 const HOUR_MS: u64 = 3_600_000;
@@ -26,7 +26,8 @@ const HOUR_MS: u64 = 3_600_000;
 pub(super) fn all(db: &Connection) -> Result<Vec<Transmitter>, StoreError> {
     let mut find = db.prepare_cached(
         "SELECT id, issuer, aud, jwks, jwks_uri, issuers, domains, tier_ceiling, rate_per_hour,
-           token FROM transmitters ORDER BY id",
+           token, clients, stream_status, stream_reason, stream_at, awaited_at, verified_at
+         FROM transmitters ORDER BY id",
     )?;
     let mut rows = find.query([])?;
     let mut found = Vec::new();
@@ -39,6 +40,8 @@ pub(super) fn all(db: &Connection) -> Result<Vec<Transmitter>, StoreError> {
 fn read(row: &Row<'_>) -> Result<Transmitter, StoreError> {
     let jwks: Option<String> = row.get(3)?;
     let (issuers, domains): (String, String) = (row.get(5)?, row.get(6)?);
+    let clients: String = row.get(10)?;
+    let time = |column: usize| row.get::<_, Option<u64>>(column).map(|at| at.map(Timestamp));
     Ok(Transmitter {
         id: row.get(0)?,
         issuer: row.get(1)?,
@@ -50,6 +53,14 @@ fn read(row: &Row<'_>) -> Result<Transmitter, StoreError> {
         tier_ceiling: meaning(row.get(7)?)?,
         rate_per_hour: row.get(8)?,
         token: row.get(9)?,
+        clients: object(&clients)?,
+        stream: Standing {
+            status: row.get(11)?,
+            reason: row.get(12)?,
+            at: time(13)?,
+            awaited: time(14)?,
+            verified: time(15)?,
+        },
     })
 }
 
@@ -60,8 +71,8 @@ pub(super) fn add(work: &mut Work<'_>, who: &str, it: &Transmitter) -> Result<Do
     work.db
         .prepare_cached(
             "INSERT INTO transmitters (id, issuer, aud, jwks, jwks_uri, issuers, domains,
-               tier_ceiling, rate_per_hour, token, registered)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+               tier_ceiling, rate_per_hour, token, registered, clients)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         )?
         .execute(params![
             it.id,
@@ -74,11 +85,13 @@ pub(super) fn add(work: &mut Work<'_>, who: &str, it: &Transmitter) -> Result<Do
             word(&it.tier_ceiling),
             it.rate_per_hour,
             it.token,
-            work.now.0
+            work.now.0,
+            json!(it.clients).to_string()
         ])?;
     let note = Note::new(who, "transmitter-registered").with(json!({
         "transmitter": it.id, "issuer": it.issuer, "issuers": it.issuers, "domains": it.domains,
         "tier_ceiling": it.tier_ceiling, "rate_per_hour": it.rate_per_hour,
+        "clients": it.clients,
     }));
     Ok(Done::noted(Reply::Done, note))
 }
@@ -91,13 +104,33 @@ pub(super) fn expect(
 ) -> Result<Done, Stop> {
     let changed = work
         .db
-        .prepare_cached("UPDATE transmitters SET awaited = ?2 WHERE id = ?1")?
-        .execute([transmitter, state])?;
+        .prepare_cached("UPDATE transmitters SET awaited = ?2, awaited_at = ?3 WHERE id = ?1")?
+        .execute(params![transmitter, state, work.now.0])?;
     if changed == 0 {
         return Err(Refused::UnknownTransmitter.into());
     }
     let note = Note::new(who, "verification-awaited").with(json!({ "transmitter": transmitter }));
     Ok(Done::noted(Reply::Done, note))
+}
+
+pub(super) fn remove(work: &mut Work<'_>, who: &str, transmitter: &str) -> Result<Done, Stop> {
+    for table in ["transmitter_acts", "ended_sids"] {
+        work.db
+            .prepare_cached(&format!("DELETE FROM {table} WHERE transmitter = ?1"))?
+            .execute([transmitter])?;
+    }
+    let gone =
+        work.db.prepare_cached("DELETE FROM transmitters WHERE id = ?1")?.execute([transmitter])?;
+    if gone == 0 {
+        return Err(Refused::UnknownTransmitter.into());
+    }
+    let note = Note::new(who, "transmitter-removed").with(json!({ "transmitter": transmitter }));
+    Ok(Done::noted(Reply::Done, note))
+}
+
+/// What operators must see.
+pub(super) fn alarm(transmitter: &str, action: &'static str, why: &str) -> Done {
+    Done::noted(Reply::Done, Note::new(actor(transmitter), action).with(json!({ "why": why })))
 }
 
 pub(super) fn heard(work: &mut Work<'_>, heard: &Heard) -> Result<Done, Stop> {
@@ -112,7 +145,9 @@ pub(super) fn heard(work: &mut Work<'_>, heard: &Heard) -> Result<Done, Stop> {
     match &heard.act {
         Act::SignOut(ask) => everywhere(work, heard, ask),
         Act::Session { subject, scope } => one_session(work, heard, subject, scope),
+        Act::IdpSession(ask) => idp_session(work, heard, ask),
         Act::Verified { state } => verified(work, heard, state.as_deref()),
+        Act::StreamUpdated { status, reason } => updated(work, heard, status, reason.as_deref()),
         Act::Noted(detail) => {
             let note = note(heard, "signal-noted");
             let detail = json!({ "event": heard.event, "jti": heard.jti, "said": detail });
@@ -129,7 +164,14 @@ pub(super) fn note_of_refusal(heard: &Heard) -> Note {
         Act::SignOut(ask) => note.of(&ask.subject),
         Act::Session { subject, .. } => note.of(subject),
         Act::Refuse { subject: Some(subject), .. } => note.of(subject),
-        Act::Refuse { subject: None, .. } | Act::Verified { .. } | Act::Noted(_) => note,
+        Act::IdpSession(ask) => match &ask.person {
+            Some(person) => note.of(person),
+            None => note,
+        },
+        Act::Refuse { subject: None, .. }
+        | Act::Verified { .. }
+        | Act::StreamUpdated { .. }
+        | Act::Noted(_) => note,
     }
 }
 
@@ -167,14 +209,18 @@ fn everywhere(work: &mut Work<'_>, heard: &Heard, ask: &SignOut) -> Result<Done,
             }
             Ok(done)
         }
-        Err(Stop::Refused(Refused::UnknownSubject)) => Ok(unresolved(heard, &ask.subject)),
+        Err(Stop::Refused(Refused::UnknownSubject)) => Ok(unresolved(heard, Some(&ask.subject))),
         Err(stop) => Err(stop),
     }
 }
 
 /// The SET was received, and nobody here is meant by it: visible, and nobody is signed out.
-fn unresolved(heard: &Heard, subject: &Subject) -> Done {
-    let note = note(heard, "signal-unresolved").of(subject);
+fn unresolved(heard: &Heard, subject: Option<&Subject>) -> Done {
+    let note = note(heard, "signal-unresolved");
+    let note = match subject {
+        Some(subject) => note.of(subject),
+        None => note,
+    };
     let detail = json!({ "event": heard.event, "jti": heard.jti,
         "why": "no session here is meant by this subject; nobody was signed out" });
     Done::noted(Reply::Unresolved, note.with(detail))
@@ -206,6 +252,11 @@ fn one_session(
     scope: &Scope,
 ) -> Result<Done, Stop> {
     within_rate(work, heard)?;
+    match scope {
+        Scope::All => {}
+        Scope::Session(named) => remember(work, heard, &hashed(named))?,
+        Scope::Hashed(named) => remember(work, heard, named)?,
+    }
     let mut find = work.db.prepare_cached(
         "SELECT hash, idp_sid FROM sessions
          WHERE subject = ?1 AND status = 'active' AND idp_sid IS NOT NULL",
@@ -220,25 +271,125 @@ fn one_session(
         .filter(|(_, sid)| match scope {
             Scope::All => false,
             Scope::Session(named) => named == sid,
-            Scope::Hashed(named) => *named == hex(&Sha256::digest(sid)),
+            Scope::Hashed(named) => *named == hashed(sid),
         })
         .map(|(hash, _)| hash)
         .collect();
     if meant.is_empty() {
-        return Ok(unresolved(heard, subject));
+        return Ok(unresolved(heard, Some(subject)));
     }
+    end(work, heard, Some(subject), &meant)
+}
+
+/// Ends the sessions that came of one session at the identity provider, whoever of those that the
+/// transmitter may speak about they are registered for.
+fn idp_session(work: &mut Work<'_>, heard: &Heard, ask: &IdpSession) -> Result<Done, Stop> {
+    remember(work, heard, &hashed(&ask.sid))?;
+    let mut find = work.db.prepare_cached(
+        "SELECT hash, subject FROM sessions WHERE idp_sid = ?1 AND status = 'active'",
+    )?;
+    let rows =
+        find.query_map([&ask.sid], |row| Ok((SessionHash(row.get(0)?), row.get::<_, String>(1)?)))?;
+    let live = rows.collect::<Result<Vec<_>, _>>()?;
+    drop(find);
+    let mut meant = Vec::new();
+    let mut whose: Vec<Subject> = Vec::new();
+    for (hash, key) in &live {
+        let subject = Subject::parse(key)
+            .map_err(|error| StoreError::Damaged(format!("a subject: {error}")))?;
+        if ask.by.may_speak_about(&subject) && !contradicts(&subject, ask.person.as_ref()) {
+            meant.push(*hash);
+            whose.push(subject);
+        }
+    }
+    if meant.is_empty() {
+        return match live.is_empty() {
+            true => Ok(unresolved(heard, ask.person.as_ref())),
+            false => Err(Refused::NotItsSubject.into()),
+        };
+    }
+    // A log-out that ends nothing here is ordinary, and costs the transmitter nothing.
+    within_rate(work, heard)?;
+    whose.dedup();
+    let one = whose.first().filter(|_| whose.len() == 1);
+    end(work, heard, one, &meant)
+}
+
+/// Whether the provider's own name for a session's person is another than the one that it said.
+fn contradicts(subject: &Subject, said: Option<&Subject>) -> bool {
+    match (subject, said) {
+        (Subject::IssSub { iss, sub }, Some(Subject::IssSub { iss: by, sub: said })) => {
+            iss == by && sub != said
+        }
+        (_, _) => false,
+    }
+}
+
+fn end(
+    work: &mut Work<'_>,
+    heard: &Heard,
+    subject: Option<&Subject>,
+    meant: &[SessionHash],
+) -> Result<Done, Stop> {
     let note = note(heard, "session-ended")
-        .of(subject)
         .touching(meant.iter().map(short).collect())
         .with(json!({ "event": heard.event, "jti": heard.jti }));
+    let note = match subject {
+        Some(subject) => note.of(subject),
+        None => note,
+    };
     let mut done = Done::noted(Reply::Done, note);
-    for hash in &meant {
+    for hash in meant {
         work.db
             .prepare_cached("UPDATE sessions SET status = 'ended', last_seen = ?2 WHERE hash = ?1")?
             .execute(params![hash.0, work.now.0])?;
         deny(work, hash, &mut done)?;
     }
     Ok(done)
+}
+
+fn hashed(sid: &str) -> String {
+    hex(&Sha256::digest(sid))
+}
+
+/// Remembers that a session at the provider is over: who registers one of it later is late.
+fn remember(work: &Work<'_>, heard: &Heard, sid: &str) -> Result<(), Stop> {
+    work.db
+        .prepare_cached(
+            "INSERT OR IGNORE INTO ended_sids (sid, transmitter, at) VALUES (?1, ?2, ?3)",
+        )?
+        .execute(params![sid, heard.transmitter, work.now.0])?;
+    Ok(())
+}
+
+/// Whether somebody who may speak about `subject` said that this session at the provider is over.
+pub(super) fn is_over(db: &Connection, sid: &str, subject: &Subject) -> Result<bool, StoreError> {
+    let mut find = db.prepare_cached("SELECT transmitter FROM ended_sids WHERE sid = ?1")?;
+    let rows = find.query_map([hashed(sid)], |row| row.get::<_, String>(0))?;
+    let by = rows.collect::<Result<Vec<_>, _>>()?;
+    if by.is_empty() {
+        return Ok(false);
+    }
+    let said = |it: &Transmitter| by.contains(&it.id) && it.may_speak_about(subject);
+    Ok(all(db)?.iter().any(said))
+}
+
+/// The stream's status changed at the transmitter: operators see it until it says otherwise.
+fn updated(
+    work: &mut Work<'_>,
+    heard: &Heard,
+    status: &str,
+    reason: Option<&str>,
+) -> Result<Done, Stop> {
+    work.db
+        .prepare_cached(
+            "UPDATE transmitters SET stream_status = ?2, stream_reason = ?3, stream_at = ?4
+             WHERE id = ?1",
+        )?
+        .execute(params![heard.transmitter, status, reason, work.now.0])?;
+    let action = if status == "enabled" { "stream-enabled" } else { "stream-alarm" };
+    let detail = json!({ "status": status, "reason": reason, "jti": heard.jti });
+    Ok(Done::noted(Reply::Done, note(heard, action).with(detail)))
 }
 
 fn verified(work: &mut Work<'_>, heard: &Heard, state: Option<&str>) -> Result<Done, Stop> {
@@ -253,9 +404,14 @@ fn verified(work: &mut Work<'_>, heard: &Heard, state: Option<&str>) -> Result<D
             return Err(Refused::WrongState.into());
         }
         work.db
-            .prepare_cached("UPDATE transmitters SET awaited = NULL WHERE id = ?1")?
+            .prepare_cached(
+                "UPDATE transmitters SET awaited = NULL, awaited_at = NULL WHERE id = ?1",
+            )?
             .execute([&heard.transmitter])?;
     }
+    work.db
+        .prepare_cached("UPDATE transmitters SET verified_at = ?2 WHERE id = ?1")?
+        .execute(params![heard.transmitter, work.now.0])?;
     let detail = json!({ "jti": heard.jti, "asked": state.is_some() });
     Ok(Done::noted(Reply::Done, note(heard, "stream-verified").with(detail)))
 }
