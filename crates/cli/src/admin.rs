@@ -11,6 +11,7 @@ mod operator;
 mod session;
 mod sign_in;
 mod sign_out;
+mod transmitter;
 mod txn;
 
 use crate::args::admin::Admin;
@@ -25,6 +26,7 @@ pub(crate) fn run(out: Out, command: Admin) -> Result<u8, Fault> {
             Admin::Login(typed) => login::run(out, &typed).await,
             Admin::Operator(command) => operator::run(out, command).await,
             Admin::Device(command) => device::run(out, command).await,
+            Admin::Transmitter(command) => transmitter::run(out, command).await,
             Admin::Session(command) => session::run(out, command).await,
             Admin::SignOut(typed) => sign_out::run(out, typed).await,
             Admin::Txn(command) => txn::run(out, command).await,

@@ -32,6 +32,9 @@ pub(crate) enum Admin {
     /// Devices.
     #[command(subcommand)]
     Device(Device),
+    /// Parties that send the hub security events: identity providers and other transmitters.
+    #[command(subcommand)]
+    Transmitter(super::transmitter::Transmitter),
     /// Sessions.
     #[command(subcommand)]
     Session(Session),

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use exeunt_api::SignOutRequest;
 use exeunt_ssf::SigningKey;
@@ -34,6 +34,8 @@ fn hub() -> Hub {
         .route("/v1/operator", get(operator))
         .route("/v1/device-tokens", post(token))
         .route("/v1/sessions", get(sessions))
+        .route("/v1/transmitters", get(transmitters).post(transmitter))
+        .route("/v1/transmitters/{id}", delete(|| async { StatusCode::NO_CONTENT }))
         .route("/v1/sign-out", post(sign_out))
         .route("/v1/txn/{txn}", get(|| async { Json(state("fenced")) }))
         .route("/v1/txn/{txn}/events", get(events))
@@ -80,6 +82,41 @@ async fn operator(headers: HeaderMap) -> Response {
 async fn token(Json(request): Json<Value>) -> Json<Value> {
     assert_eq!(request, json!({ "name": "occ-07", "ttl_s": 60 }));
     Json(json!({ "v": 1, "token": "exeunt-enroll-x", "expires": 60_000 }))
+}
+
+fn transmitter_info(link: &Value) -> Value {
+    let mut info = json!({
+        "v": 1, "id": "t1", "issuer": "https://idp.example", "aud": "hub", "clients": [],
+        "jwks_uri": null, "may_speak_about": { "issuers": [], "domains": ["corp.example"] },
+        "tier_ceiling": "sign-out", "rate_per_hour": 60, "delivery": "push",
+        "stream": { "status": "paused", "reason": "maintenance", "at": 1, "awaiting_since": null,
+            "verified_at": null },
+        "endpoint_url": "https://hub.example/ssf/receive/t1"
+    });
+    if link.is_object() {
+        info["link"] = link.clone();
+        info["delivery"] = "poll".into();
+    }
+    info
+}
+
+async fn transmitters() -> Json<Value> {
+    let down = json!({ "state": "down", "since": 1, "error": "no answer" });
+    Json(
+        json!({ "v": 1, "transmitters": [transmitter_info(&Value::Null), transmitter_info(&down)] }),
+    )
+}
+
+async fn transmitter(Json(request): Json<exeunt_api::TransmitterRequest>) -> Json<Value> {
+    let Some(poll) = request.poll else {
+        assert!(request.with_token && request.jwks_uri.is_some() && request.clients == ["shop"]);
+        let mut info = transmitter_info(&Value::Null);
+        info["authorization_header"] = "Bearer x".into();
+        return Json(info);
+    };
+    assert_eq!((poll.client_id.as_deref(), poll.client_secret.as_deref()), (Some("c"), Some("s")));
+    assert_eq!(request.issuer, None);
+    Json(transmitter_info(&json!({ "state": "connecting", "since": 1, "error": null })))
 }
 
 fn session() -> Value {
@@ -140,6 +177,40 @@ async fn audit(Query(query): Query<HashMap<String, String>>) -> String {
 
 fn audit_verdict() -> Value {
     json!({"v": 1, "verified": false, "rows": 2, "head_seq": 3, "reason": "row 3 is missing"})
+}
+
+#[test]
+fn transmitters_are_added_listed_and_removed_and_alarms_are_said() {
+    let (hub, stage) = (hub(), Stage::empty());
+    let secret = stage.dir.path().join("secret");
+    std::fs::write(&secret, "s\n").unwrap();
+    let base = ["admin", "transmitter", "add", "--about-domain", "corp.example"];
+    let poll = ["--poll", "https://idp.example", "--client-id", "c", "--client-secret-file"];
+    let poll = [&base[..], &poll[..], &[secret.to_str().unwrap()]].concat();
+    check("admin-transmitter", &hub.run(&stage, &[&poll[..], &["--json"]].concat()).json());
+    let ran = hub.run(&stage, &poll);
+    assert!(ran.out.contains("is polled, as t1"), "{}", ran.out);
+    let push = ["--issuer", "https://idp.example", "--jwks-uri", "https://idp.example/jwks"];
+    let push = [&base[..], &push[..], &["--client", "shop", "--with-token"]].concat();
+    check("admin-transmitter", &hub.run(&stage, &[&push[..], &["--json"]].concat()).json());
+    let ran = hub.run(&stage, &push);
+    assert!(ran.out.contains("/ssf/receive/t1") && ran.out.contains("Bearer x"));
+    let list = ["admin", "transmitter", "list"];
+    let ran = hub.run(&stage, &[&list[..], &["--json"]].concat());
+    check("admin-transmitter-list", &ran.json());
+    let ran = hub.run(&stage, &list);
+    assert!(ran.out.contains("ALARM: the transmitter paused the stream (maintenance)"));
+    assert!(ran.out.contains("ALARM: polled, does not answer"), "{}", ran.out);
+    assert_eq!(hub.run(&stage, &["admin", "transmitter", "remove", "t1"]).code, 0);
+    // Nobody, everybody, both, or a secret on the command line.
+    for wrong in [
+        vec!["admin", "transmitter", "add", "--poll", "https://x.example"],
+        vec!["admin", "transmitter", "add", "--about-domain", "x.example"],
+        [&poll[..], &["--issuer", "https://x.example"]].concat(),
+        [&base[..], &["--poll", "https://x.example", "--client-secret", "s"]].concat(),
+    ] {
+        assert_eq!(hub.run(&stage, &wrong).code, 2, "{wrong:?}");
+    }
 }
 
 #[test]
