@@ -7,7 +7,7 @@ export class Browser {
     this.callback = callback;
   }
 
-  async go(url, form) {
+  async #ask(url, form) {
     const answer = await fetch(url, {
       redirect: 'manual',
       method: form ? 'POST' : 'GET',
@@ -18,9 +18,22 @@ export class Browser {
       const [name, value] = line.split(';')[0].split(/=(.*)/s);
       this.#cookies.set(name, value);
     }
+    return answer;
+  }
+
+  // The address that the browser is sent on to.
+  async go(url, form) {
+    const answer = await this.#ask(url, form);
     const next = answer.headers.get('location');
     if (!next) throw new Error(`${answer.status} at ${url}: ${await answer.text()}`);
     return new URL(next, url).href;
+  }
+
+  // The text of a page.
+  async page(url) {
+    const answer = await this.#ask(url);
+    if (!answer.ok) throw new Error(`${answer.status} at ${url}: ${await answer.text()}`);
+    return answer.text();
   }
 
   async #follow(url) {

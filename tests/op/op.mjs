@@ -1,10 +1,12 @@
 // A certified OpenID provider (npm oidc-provider) on loopback, for the tests. It prints its issuer
-// and serves until it is ended. Whoever's name begins with "soc-" is of the group soc. The sign-in page accepts every name: who signs in is the test's
-// business, and what becomes of the tokens is the provider's own.
+// and serves until it is ended. Whoever's name begins with "soc-" is of the group soc. The sign-in page
+// accepts every name: who signs in is the test's business, and what becomes of the tokens is the
+// provider's own. Usage: op.mjs [BACKCHANNEL_LOGOUT_URI]
 import { createServer } from 'node:http';
 import { Provider } from 'oidc-provider';
 
 const [id, secret] = ['exeunt-hub', 'a secret: of+the test'];
+const logout = process.argv[2];
 const server = createServer((request, response) => handler(request, response));
 let handler = (_, response) => response.writeHead(503).end();
 
@@ -18,6 +20,7 @@ server.listen(0, '127.0.0.1', () => {
         redirect_uris: ['http://127.0.0.1:1/callback'],
         grant_types: ['authorization_code', 'refresh_token'],
         response_types: ['code'],
+        ...(logout && { backchannel_logout_uri: logout, backchannel_logout_session_required: true }),
       },
       {
         client_id: 'exeunt-operators',
@@ -32,7 +35,13 @@ server.listen(0, '127.0.0.1', () => {
     conformIdTokenClaims: false,
     cookies: { keys: ['only for the tests'] },
     pkce: { required: () => false },
-    features: { introspection: { enabled: true }, revocation: { enabled: true } },
+    features: {
+      introspection: { enabled: true },
+      revocation: { enabled: true },
+      backchannelLogout: { enabled: true },
+    },
+    // Its own refuses loopback, where everything here is.
+    fetch: (url, { dispatcher, ...options }) => fetch(url, options),
     findAccount: (_, sub) => ({ accountId: sub, claims: () => ({ sub, groups: [sub.startsWith('soc-') ? 'soc' : 'staff'] }) }),
     issueRefreshToken: () => true,
     rotateRefreshToken: () => false,

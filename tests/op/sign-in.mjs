@@ -1,6 +1,7 @@
 // Signs a person in at the provider as a browser does: authorization code, its own pages, its own
 // cookies. Prints the token response. Usage: sign-in.mjs ISSUER CLIENT_ID CLIENT_SECRET SUB
 import { Browser } from './browser.mjs';
+import { redeem } from './redeem.mjs';
 
 const [issuer, id, secret, sub] = process.argv.slice(2);
 const callback = 'http://127.0.0.1:1/callback';
@@ -12,15 +13,4 @@ const query = new URLSearchParams({
   prompt: 'login consent',
 });
 const url = await new Browser(callback).signIn(`${issuer}/auth?${query}`, sub);
-const basic = Buffer.from(`${encodeURIComponent(id)}:${encodeURIComponent(secret)}`);
-const answer = await fetch(`${issuer}/token`, {
-  method: 'POST',
-  headers: { authorization: `Basic ${basic.toString('base64')}` },
-  body: new URLSearchParams({
-    grant_type: 'authorization_code',
-    code: new URL(url).searchParams.get('code'),
-    redirect_uri: callback,
-  }),
-});
-if (!answer.ok) throw new Error(`${answer.status}: ${await answer.text()}`);
-console.log(JSON.stringify(await answer.json()));
+console.log(JSON.stringify(await redeem(issuer, id, secret, callback, url)));

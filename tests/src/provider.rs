@@ -2,8 +2,9 @@
 //!
 //! It refuses the network: what it is made of is installed beforehand, by its lockfile.
 
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -42,9 +43,17 @@ impl Provider {
     /// # Errors
     /// Node is missing, or it ended early; the message has its log.
     pub fn start() -> Result<Self> {
+        Self::start_with(None)
+    }
+
+    /// The same, where its client hears of log-outs at `logout` (OpenID Connect Back-Channel Logout).
+    ///
+    /// # Errors
+    /// Node is missing, or it ended early; the message has its log.
+    pub fn start_with(logout: Option<&str>) -> Result<Self> {
         let log = tempfile::tempdir()?;
         let mut command = Command::new("node");
-        command.arg(place().join("op.mjs"));
+        command.arg(place().join("op.mjs")).args(logout);
         let (op, line) = Started::announce("the provider", &mut command, &log.path().join("log"))?;
         let said: Value = serde_json::from_str(&line)?;
         Ok(Self {
@@ -66,6 +75,22 @@ impl Provider {
         command.arg(place().join("sign-in.mjs"));
         command.args([&self.issuer, &self.client_id, &self.client_secret, person]);
         text(&serde_json::from_str(&process::output(&mut command)?)?, "refresh_token")
+    }
+
+    /// Signs `person` in through its own pages, in a browser that stays open.
+    ///
+    /// # Errors
+    /// It did not let them in.
+    pub fn browse(&self, person: &str) -> Result<Browsing> {
+        let mut command = Command::new("node");
+        command.arg(place().join("sign-out.mjs"));
+        command.args([&self.issuer, &self.client_id, &self.client_secret, person]);
+        let mut browser = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let out = browser.stdout.take().context("standard output was piped")?;
+        let mut line = String::new();
+        BufReader::new(out).read_line(&mut line)?;
+        let claims = serde_json::from_str(&line).context("no ID token")?;
+        Ok(Browsing { claims, browser })
     }
 
     /// Goes through its own pages as `person`, from the address that a program printed back to that
@@ -104,6 +129,37 @@ impl Provider {
         let ask = self.http.post(format!("{}{path}", self.issuer)).form(form);
         let answer: Response = ask.basic_auth(&self.client_id, Some(secret)).send()?;
         Ok((answer.status().as_u16(), answer.json()?))
+    }
+}
+
+/// A person who is signed in at the provider.
+#[derive(Debug)]
+pub struct Browsing {
+    /// The claims of their ID token.
+    pub claims: Value,
+    browser: Child,
+}
+
+impl Browsing {
+    /// Signs out at the provider, by its own page.
+    ///
+    /// # Errors
+    /// It did not let them.
+    pub fn sign_out(mut self) -> Result<()> {
+        let mut ask = self.browser.stdin.take().context("standard input was piped")?;
+        ask.write_all(b"\n")?;
+        drop(ask);
+        let ended = self.browser.wait()?;
+        ensure!(ended.success(), "the provider's page did not sign out: {ended}");
+        Ok(())
+    }
+}
+
+impl Drop for Browsing {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.browser.kill();
+        let _ = self.browser.wait();
     }
 }
 

@@ -77,6 +77,50 @@ fn an_old_refresh_token_is_refused_by_a_real_provider_after_the_sign_out() {
     assert!(op.is_active(&tokens[1]).unwrap());
 }
 
+#[test]
+fn a_log_out_at_a_real_provider_ends_the_sessions_that_came_of_it() {
+    if let Some(why) = Provider::missing() {
+        eprintln!("SKIPPED: {why}");
+        return;
+    }
+    let hub = LoneHub::start().unwrap();
+    let op = Provider::start_with(Some(&format!("{}/v1/back-channel-logout", hub.url))).unwrap();
+    let registered = json!({
+        "issuer": op.issuer, "jwks_uri": format!("{}/jwks", op.issuer), "clients": [op.client_id],
+        "may_speak_about": { "issuers": [op.issuer] },
+    });
+    hub.operate("/v1/transmitters", &registered).unwrap();
+    let site = hub.service("site").unwrap();
+    let mut browsing = Vec::new();
+    for (person, session) in [("alice", "s-1"), ("alice", "s-2"), ("bob", "s-3")] {
+        let browser = op.browse(person).unwrap();
+        let body = json!({
+            "subject": { "format": "iss_sub", "iss": op.issuer, "sub": person }, "kind": "web",
+            "session_id": session, "auth_time": now_ms(), "idp_sid": browser.claims["sid"],
+        });
+        hub.as_service(&site, "/v1/sessions", &body).unwrap();
+        browsing.push(browser);
+    }
+    let statuses = |person: &str| -> Vec<String> {
+        let asked = hub.look(&format!("/v1/sessions?subject={}|{person}", op.issuer)).unwrap();
+        let all = asked["sessions"].as_array().cloned().unwrap_or_default();
+        all.iter().map(|one| one["status"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(
+        (statuses("alice"), statuses("bob")),
+        (vec!["active".into(); 2], vec!["active".into()])
+    );
+    browsing.remove(0).sign_out().unwrap();
+    waiting::until("the log-out", LIMIT, || {
+        Ok(statuses("alice").contains(&"ended".to_owned()).then_some(()))
+    })
+    .unwrap_or_else(|error| panic!("{error:#}\n{}", hub.log()));
+    // Newest first: the other browser's session, and everyone else's, go on.
+    assert_eq!(statuses("alice"), ["active", "ended"]);
+    assert_eq!(statuses("bob"), ["active"]);
+    assert_eq!(hub.look("/v1/audit/verify").unwrap()["verified"], true);
+}
+
 /// An operator's own directory and hub.
 struct Desk<'a> {
     home: tempfile::TempDir,
