@@ -22,7 +22,7 @@ const LONGEST: u64 = 1 << 20;
 pub(crate) async fn run(out: Out, command: Transmitter) -> Result<u8, Fault> {
     match command {
         Transmitter::Add(typed) => {
-            let request = request(typed)?;
+            let request = request(*typed)?;
             let made: TransmitterInfo = load()?.post(path::TRANSMITTERS, &request).await?;
             out.answer(serde_json::to_value(&made)?, || added(&made))?;
         }

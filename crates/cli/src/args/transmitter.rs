@@ -28,7 +28,7 @@ Examples:
   # The same registration takes back-channel logouts of the clients that are named.
   exeunt admin transmitter add --issuer https://idp.example --jwks-uri https://idp.example/jwks \\
     --about-issuer https://idp.example --client shop --client mail")]
-    Add(Add),
+    Add(Box<Add>),
     /// List them: what each may cause, whether it answers, and how its stream stands.
     List,
     /// Take nothing of one any more. A stream that the hub created there is deleted.
