@@ -756,12 +756,14 @@ def receiver(hub):
 if __name__ == "__main__":
     # As a module, so that every plan counts into one list.
     import conformance
+    import logout
     import peer
     import polled
 
     ask = json.load(sys.stdin)
     plans = {"transmitter": peer.transmitter, "push": peer.push, "receiver": peer.receiver,
-             "polled": polled.polled, "conformance": conformance.conformance}
+             "polled": polled.polled, "conformance": conformance.conformance,
+             "logout": logout.logout}
     plans[sys.argv[1]](peer.Hub(ask["hub"], ask["admin"]))
     print(f"done {len(peer.FAILED)}", flush=True)
     sys.exit(1 if peer.FAILED else 0)

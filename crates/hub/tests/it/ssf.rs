@@ -85,6 +85,11 @@ async fn polls_an_independent_transmitter() {
 }
 
 #[tokio::test]
+async fn takes_back_channel_logouts_of_an_independent_provider() {
+    play("logout", 36).await;
+}
+
+#[tokio::test]
 async fn holds_what_the_modules_of_the_conformance_suite_look_at() {
     play("conformance", 53).await;
 }
