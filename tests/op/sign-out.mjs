@@ -22,5 +22,4 @@ for await (const _ of createInterface({ input: process.stdin })) break;
 const page = await browser.page(`${issuer}/session/end?${new URLSearchParams({ id_token_hint: token })}`);
 const xsrf = page.match(/name="xsrf" value="([^"]+)"/)[1];
 await browser.go(`${issuer}/session/end/confirm`, { xsrf, logout: 'yes' });
-console.log(JSON.stringify({ signed_out: true }));
 process.exit(0);
