@@ -2,8 +2,6 @@
 //!
 //! It refuses a file that does not say that it is a stand-in.
 
-#![expect(clippy::unwrap_used, reason = "what several tests share may fail as loudly as they do")]
-
 use exeunt_ssf::Set;
 use exeunt_ssf::normalise::{Ended, Scope, Signal, normalise};
 use serde_json::{Map, Value, json};

@@ -136,10 +136,8 @@ pub async fn run(hub: Arc<Hub>) {
             stays
         });
         for name in names {
-            if !running.contains_key(&name) {
-                let handle = loops.spawn(follow(Arc::clone(&hub), name.clone()));
-                running.insert(name, handle);
-            }
+            let begin = || loops.spawn(follow(Arc::clone(&hub), name.clone()));
+            running.entry(name.clone()).or_insert_with(begin);
         }
     }
 }

@@ -288,12 +288,10 @@ impl Remote {
         proof.set_sensitive(true);
         headers.insert(AUTHORIZATION, proof);
         let answered = ask(&self.reach, Method::POST, &endpoint, headers, body, what).await;
-        let answered = answered.map_err(|error| match error {
-            // RFC 6749 §5.2: `invalid_client` and `invalid_scope` may come as 400.
-            RemoteError::Answered { status: 400, .. } => {
-                RemoteError::Unproved { what, status: 400 }
-            }
-            other => other,
+        // RFC 6749 §5.2: `invalid_client` and `invalid_scope` may come as 400.
+        let answered = answered.map_err(|error| {
+            let refused = matches!(error, RemoteError::Answered { status: 400, .. });
+            if refused { RemoteError::Unproved { what, status: 400 } } else { error }
         })?;
         let bought: TokenAnswer = read(&answered, what)?;
         let lives = Duration::from_secs(bought.expires_in.unwrap_or(300).min(86_400));

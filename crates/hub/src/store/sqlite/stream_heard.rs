@@ -303,10 +303,10 @@ fn idp_session(work: &mut Work<'_>, heard: &Heard, ask: &IdpSession) -> Result<D
         }
     }
     if meant.is_empty() {
-        return match live.is_empty() {
-            true => Ok(unresolved(heard, ask.person.as_ref())),
-            false => Err(Refused::NotItsSubject.into()),
-        };
+        if live.is_empty() {
+            return Ok(unresolved(heard, ask.person.as_ref()));
+        }
+        return Err(Refused::NotItsSubject.into());
     }
     // A log-out that ends nothing here is ordinary, and costs the transmitter nothing.
     within_rate(work, heard)?;
