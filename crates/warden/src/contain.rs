@@ -22,20 +22,19 @@ pub(crate) struct Means<'a> {
     pub(crate) device: Device<'a>,
 }
 
-/// Contains accounts, one after the other, and signs what was found afterwards.
+/// Contains accounts, one after the other, and looks again.
 ///
 /// `accepted` is when the demand was taken; `remarks` are sentences for the receipt.
 ///
 /// # Errors
-/// The home cannot be opened, or the receipt cannot be signed.
+/// The home cannot be opened.
 pub(crate) fn contain(
     means: &Means<'_>,
     whose: &[Whose],
     demand: Demand,
     accepted: Instant,
     watch: &Watch<'_>,
-    chain: impl FnOnce() -> Chain,
-) -> anyhow::Result<Receipt> {
+) -> anyhow::Result<Checked> {
     let mut whole: Option<Checked> = None;
     for account in whose {
         let checked = contain_one(means, account, demand.clone(), accepted, watch)?;
@@ -46,9 +45,17 @@ pub(crate) fn contain(
     }
     let now = SystemClock.now();
     let nothing = || Checked::nothing_here(demand, now, "no account to contain".into());
-    let checked = whole.unwrap_or_else(nothing);
+    Ok(whole.unwrap_or_else(nothing))
+}
+
+/// Signs what was found, as the next receipt of `chain`.
+///
+/// # Errors
+/// The receipt cannot be signed.
+pub(crate) fn sign(means: &Means<'_>, checked: Checked, chain: &Chain) -> anyhow::Result<Receipt> {
+    let now = SystemClock.now();
     let jti = Jti::parse(exeunt_ssf::new_id(now)?)?;
-    Ok(issue(checked, means.catalogue, &means.device, &chain(), jti, now)?)
+    Ok(issue(checked, means.catalogue, &means.device, chain, jti, now)?)
 }
 
 /// Who is told while it runs, and what the receipt must say beside.
@@ -85,20 +92,4 @@ fn contain_one(
     };
     let armed = Plan::draft(survey, demand.tier).arm(demand, clock, accepted);
     Ok(armed.execute(&host, remarks, vec![first]).check(means.catalogue, &host))
-}
-
-/// A receipt for a demand that concerns nobody here.
-///
-/// # Errors
-/// The receipt cannot be signed.
-pub(crate) fn nobody(
-    means: &Means<'_>,
-    demand: Demand,
-    remark: &str,
-    chain: &Chain,
-) -> anyhow::Result<Receipt> {
-    let now = SystemClock.now();
-    let jti = Jti::parse(exeunt_ssf::new_id(now)?)?;
-    let checked = Checked::nothing_here(demand, now, remark.to_owned());
-    Ok(issue(checked, means.catalogue, &means.device, chain, jti, now)?)
 }

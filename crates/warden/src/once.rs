@@ -23,7 +23,7 @@ use serde_json::json;
 
 use crate::config::Config;
 use crate::confine::Launcher;
-use crate::contain::{Means, Watch, contain};
+use crate::contain::{Means, Watch, contain, sign};
 use crate::machine::{Machine, Whose, catalogue};
 use crate::show;
 
@@ -139,7 +139,8 @@ pub(crate) fn run(once: &Once) -> anyhow::Result<u8> {
     let accepted = SystemClock.instant();
     let watch = Watch { remarks: Vec::new(), journal: &NoJournal, observe: &observe };
     let whose = [whose];
-    let receipt = contain(&means, &whose, demand, accepted, &watch, Chain::default)?;
+    let checked = contain(&means, &whose, demand, accepted, &watch)?;
+    let receipt = sign(&means, checked, &Chain::default())?;
     let jwk = serde_json::to_value(key.jwk())?;
     let text = show::closed(&receipt, json!({ "jwk": jwk }), once.json)?;
     print(&text)?;

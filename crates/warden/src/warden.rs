@@ -15,7 +15,7 @@ use exeunt_domain::order::{
 use exeunt_domain::receipt::Mode;
 use exeunt_domain::{Authority, Instant, Jti, Outcome, Proof, SessionId, Subject, Timestamp, Txn};
 use exeunt_engine::ports::{Bell, Clock as _, Journal, JournalError, JournalRecord, Moment};
-use exeunt_engine::{Device, Receipt};
+use exeunt_engine::{Checked, Device, Receipt};
 use exeunt_host::clock::SystemClock;
 use exeunt_host::locker::{Guards, Wishes};
 use exeunt_host::users::Account;
@@ -28,7 +28,7 @@ use serde_json::json;
 
 use crate::config::{Config, Places, subject_of};
 use crate::confine::Launcher;
-use crate::contain::{Means, Watch, contain, nobody};
+use crate::contain::{Means, Watch, contain, sign};
 use crate::event::{Enrolment, Event, Open, State};
 use crate::lease::{Here, within_hour};
 use crate::ledger::Ledger;
@@ -59,6 +59,8 @@ pub(crate) struct Warden {
     /// The kernel's name of this boot.
     boot: String,
     running: Mutex<BTreeMap<Txn, Running>>,
+    /// One receipt at a time is signed and journalled: each names the one before it.
+    issuing: Mutex<()>,
     /// One account at a time: holding its lock is the right to contain it.
     accounts: Mutex<BTreeMap<u32, Arc<Mutex<()>>>>,
     /// The lockers that are watched, whichever order asked for them.
@@ -127,6 +129,7 @@ impl Warden {
             idling: Mutex::default(),
             boot,
             running: Mutex::default(),
+            issuing: Mutex::default(),
             accounts: Mutex::default(),
             guards: Guards::default(),
         }))
@@ -406,17 +409,15 @@ impl Warden {
         self.report(&txn, Outcome::Delivered);
         let authority = self.authority(&demand);
         let demand = Demand { authority, ..demand };
-        match self.contained(demand, uids, accepted, remarks) {
-            Ok(receipt) => self.close(&txn, uids, &receipt),
-            Err(error) => {
-                tracing::error!(%txn, error = format!("{error:#}"), "containment failed");
-                let failure = Failure {
-                    code: "containment_failed".into(),
-                    message: format!("{error:#}"),
-                    hint: Some("see the warden's log; it resumes at the next start".into()),
-                };
-                self.finish(&txn, WardenAnswer::Failed(failure));
-            }
+        let checked = self.contained(demand, uids, accepted, remarks);
+        if let Err(error) = checked.and_then(|checked| self.issue(&txn, uids, checked)) {
+            tracing::error!(%txn, error = format!("{error:#}"), "containment failed");
+            let failure = Failure {
+                code: "containment_failed".into(),
+                message: format!("{error:#}"),
+                hint: Some("see the warden's log; it resumes at the next start".into()),
+            };
+            self.finish(&txn, WardenAnswer::Failed(failure));
         }
     }
 
@@ -433,7 +434,7 @@ impl Warden {
         uids: &[u32],
         accepted: Instant,
         remarks: Vec<String>,
-    ) -> anyhow::Result<Receipt> {
+    ) -> anyhow::Result<Checked> {
         let whose = uids.iter().map(|uid| self.whose(*uid)).collect::<anyhow::Result<Vec<_>>>()?;
         let enrolment = self.ledger.read(|state| state.enrolment.clone());
         let quarantine = self.quarantine();
@@ -441,9 +442,23 @@ impl Warden {
         let txn = demand.txn.clone();
         let observe = |moment: &Moment| self.observe(&txn, moment);
         let journal = Quiet;
-        let chain = || self.ledger.read(|state| state.chain.clone());
         let watch = Watch { remarks, journal: &journal, observe: &observe };
-        contain(&means, &whose, demand, accepted, &watch, chain)
+        contain(&means, &whose, demand, accepted, &watch)
+    }
+
+    /// Signs what was found as the next receipt of this device, and journals it before another one
+    /// can take its place in the chain.
+    ///
+    /// # Errors
+    /// It could not be signed.
+    fn issue(&self, txn: &Txn, uids: &[u32], checked: Checked) -> anyhow::Result<()> {
+        let _one_at_a_time = self.issuing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (enrolment, chain) =
+            self.ledger.read(|state| (state.enrolment.clone(), state.chain.clone()));
+        let quarantine = self.quarantine();
+        let receipt = sign(&self.means(enrolment.as_ref(), &quarantine), checked, &chain)?;
+        self.close(txn, uids, &receipt);
+        Ok(())
     }
 
     fn means<'a>(&'a self, enrolment: Option<&'a Enrolment>, quarantine: &'a Path) -> Means<'a> {
@@ -459,14 +474,9 @@ impl Warden {
     /// # Errors
     /// It could not be signed.
     pub(crate) fn nobody_here(&self, demand: Demand, remark: &str) -> anyhow::Result<()> {
-        let enrolment = self.ledger.read(|state| state.enrolment.clone());
-        let quarantine = self.quarantine();
-        let means = self.means(enrolment.as_ref(), &quarantine);
-        let chain = self.ledger.read(|state| state.chain.clone());
         let txn = demand.txn.clone();
-        let receipt = nobody(&means, demand, remark, &chain)?;
-        self.close(&txn, &[], &receipt);
-        Ok(())
+        let checked = Checked::nothing_here(demand, SystemClock.now(), remark.to_owned());
+        self.issue(&txn, &[], checked)
     }
 
     fn quarantine(&self) -> PathBuf {
