@@ -42,7 +42,20 @@ pub(super) struct Between {
 #[derive(Debug, Default)]
 struct Seen {
     passed: HashMap<String, Passed>,
+    /// The transaction of each receipt that was handed to the agent.
     receipts: HashMap<String, String>,
+    /// What the hub has, and when the agent said so. Its word can be here before the look at what it
+    /// speaks of, since that goes on first and is looked at afterwards.
+    accepted: HashMap<String, Instant>,
+}
+
+impl Seen {
+    /// Joins a receipt and the word that the hub has it, whichever was seen first.
+    fn settle(&mut self, jti: &str) {
+        if let (Some(txn), Some(at)) = (self.receipts.get(jti), self.accepted.get(jti)) {
+            self.passed.entry(txn.clone()).or_default().committed.get_or_insert(*at);
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -118,10 +131,10 @@ impl Between {
             seen.passed.entry(txn.to_owned()).or_default().handed_over.get_or_insert((jti, at));
         } else if let WardenRequest::UplinkResult { accepted, .. } = &request {
             for jti in accepted {
-                let Some(txn) = seen.receipts.remove(jti.as_str()) else { continue };
-                seen.passed.entry(txn).or_default().committed = Some(at);
-                self.changed.notify_all();
+                seen.accepted.insert(jti.as_str().to_owned(), at);
+                seen.settle(jti.as_str());
             }
+            self.changed.notify_all();
         }
     }
 
@@ -136,6 +149,8 @@ impl Between {
         }
         if !events[RECEIPT_EVENT].is_null() {
             seen.receipts.insert(set.jti.as_str().to_owned(), txn);
+            seen.settle(set.jti.as_str());
+            self.changed.notify_all();
         }
     }
 }
@@ -179,4 +194,50 @@ fn hand_on(
 fn claims(compact: &str) -> Option<Value> {
     let payload = URL_SAFE_NO_PAD.decode(compact.split('.').nth(1)?).ok()?;
     serde_json::from_slice(&payload).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::people::Ground;
+    use exeunt_ipc::message::VERSION;
+    use exeunt_ipc::{read_frame, write_frame};
+    use serde_json::json;
+
+    /// A receipt of some stores: it takes a while to read.
+    fn receipt(number: u32) -> UplinkSet {
+        let stores = vec![json!({ "app": "chromium", "store": "cookies" }); 2000];
+        let claims = json!({
+            "jti": format!("j{number}"), "txn": format!("t{number}"),
+            "events": { RECEIPT_EVENT: { "stores": stores } },
+        });
+        let set = format!("h.{}.s", URL_SAFE_NO_PAD.encode(claims.to_string()));
+        let jti = Jti::parse(format!("j{number}")).unwrap();
+        UplinkSet { jti, set, to: exeunt_ipc::message::UplinkRoute::Events }
+    }
+
+    #[test]
+    fn hears_of_a_receipt_whose_answer_overtakes_the_look_at_it() {
+        let ground = Ground::new().unwrap();
+        let alice = ground.person("alice").unwrap();
+        let (socket, behind) = (ground.path().join("between"), ground.path().join("warden"));
+        let warden = UnixListener::bind(&behind).unwrap();
+        let between = Between::listen(&socket, &behind, &alice).unwrap();
+        let mut agent = UnixStream::connect(&socket).unwrap();
+        let (mut warden, _) = warden.accept().unwrap();
+        for number in 0..20 {
+            let set = receipt(number);
+            let accepted = vec![set.jti.clone()];
+            write_frame(&mut warden, &WardenAnswer::Uplink { sets: vec![set] }).unwrap();
+            // An agent that has its answer ready before anybody could have read the question.
+            let mut head = [0; 4];
+            agent.read_exact(&mut head).unwrap();
+            let result = WardenRequest::UplinkResult { accepted, refused: Default::default() };
+            write_frame(&mut agent, &Call { v: VERSION, request: result }).unwrap();
+            let mut rest = vec![0; usize::try_from(u32::from_be_bytes(head)).unwrap()];
+            agent.read_exact(&mut rest).unwrap();
+            let _asked: Call<WardenRequest> = read_frame(&mut warden).unwrap();
+            between.wait(&format!("t{number}"), Duration::from_secs(5)).unwrap();
+        }
+    }
 }
