@@ -33,6 +33,10 @@ enum Task {
         /// container. It takes minutes, and no other run includes it.
         #[arg(long, conflicts_with = "filter")]
         desktops: bool,
+        /// Only the hub that is killed under load, so many times. Other runs kill it ten times.
+        #[arg(long, value_name = "ROUNDS", num_args = 0..=1, default_missing_value = "200",
+            conflicts_with_all = ["filter", "desktops"])]
+        kills: Option<u32>,
     },
     /// Formatting, lints, types of the window pages, layering, generated files.
     Lint {
@@ -81,7 +85,10 @@ fn main() -> ExitCode {
             tasks::demo(consent, &chosen(&flags))
         }
         Task::Test { desktops: true, .. } => tasks::desktops(consent),
-        Task::Test { filter, desktops: false } => tasks::test(consent, filter.as_deref()),
+        Task::Test { kills: Some(rounds), .. } => tasks::kills(consent, rounds),
+        Task::Test { filter, desktops: false, kills: None } => {
+            tasks::test(consent, filter.as_deref())
+        }
         Task::Lint { deep } => tasks::lint(consent, deep),
         Task::Ui => tasks::ui(),
         Task::Bench(Bench { name, json, quick }) => {

@@ -15,7 +15,7 @@ const BUILD: [&str; 3] = ["build-essential", "pkg-config", "libwebkit2gtk-4.1-de
 /// What the window pages' own tests need.
 const PAGES: [&str; 2] = ["chromium", "fonts-dejavu-core"];
 /// What real browsers, keyrings, desktops and locks need.
-const RIGS: [&str; 29] = [
+const RIGS: [&str; 30] = [
     "btrfs-progs",
     "chromium",
     "dbus-bin",
@@ -39,6 +39,7 @@ const RIGS: [&str; 29] = [
     "python3",
     "python3-venv",
     "sssd-kcm",
+    "strace",
     "systemd-container",
     "webkit2gtk-driver",
     "x11-utils",

@@ -67,6 +67,18 @@ pub(crate) fn desktops(consent: Consent) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The hub, killed under load again and again.
+pub(crate) fn kills(consent: Consent, rounds: u32) -> Result<ExitCode> {
+    packages::ensure(Need::Everything, consent)?;
+    pages()?;
+    let mut tests = cargo("test");
+    tests.args(["--workspace", "--test", "it"]).args(FEATURES);
+    tests.args(["--", "--nocapture", "a_hub_that_is_killed_under_load"]);
+    tests.env("EXEUNT_KILL_ROUNDS", rounds.to_string());
+    Step::new(format!("killing a hub {rounds} times")).run(&mut tests)?;
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Everything that can be judged without executing it.
 pub(crate) fn lint(consent: Consent, deep: bool) -> Result<ExitCode> {
     packages::ensure(Need::Build, consent)?;

@@ -241,7 +241,7 @@ pub struct ReceiptRecord {
 /// One line of `GET /v1/audit?after=SEQ&limit=N` (JSON Lines).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditEntry {
-    /// Contiguous from 1.
+    /// Contiguous from 1, but that the row of a restore leaves a gap before it.
     pub seq: u64,
     /// Hub time.
     pub at: Timestamp,
@@ -263,6 +263,35 @@ pub struct AuditEntry {
     pub detail: serde_json::Value,
     /// SHA-256, hexadecimal, over the previous hash and everything above.
     pub hash: String,
+}
+
+/// Something that an operator has to look at; the audit's row `seq` says all of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Alarm {
+    /// The audit's row.
+    pub seq: u64,
+    /// Hub time.
+    pub at: Timestamp,
+    /// `receipt-missing`, `receipt-forked`, `coverage-unexpected`, `stores-returned`,
+    /// `order-overdue`, `restored`.
+    pub kind: String,
+    /// At which device.
+    pub device: Option<String>,
+    /// Under which transaction.
+    pub txn: Option<String>,
+    /// In words.
+    pub detail: String,
+}
+
+/// `GET /v1/alarms?before=SEQ&limit=N`, newest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct AlarmList {
+    /// [`crate::VERSION`].
+    pub v: u16,
+    /// Each.
+    pub alarms: Vec<Alarm>,
 }
 
 /// `GET /v1/audit/verify`.

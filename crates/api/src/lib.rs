@@ -14,9 +14,9 @@ pub mod path;
 pub mod transmitter;
 
 pub use admin::{
-    AuditEntry, AuditVerdict, CannotEnd, DeviceInfo, DeviceList, DeviceTokenRequest,
-    DeviceTokenResponse, ReceiptRecord, ServiceRequest, ServiceResponse, SessionInfo, SessionList,
-    SignOutRequest, SignOutResponse,
+    Alarm, AlarmList, AuditEntry, AuditVerdict, CannotEnd, DeviceInfo, DeviceList,
+    DeviceTokenRequest, DeviceTokenResponse, ReceiptRecord, ServiceRequest, ServiceResponse,
+    SessionInfo, SessionList, SignOutRequest, SignOutResponse,
 };
 pub use device::{HubSession, Target, TxnState};
 pub use error::{ErrorBody, ErrorDetail, SetErrorBody};

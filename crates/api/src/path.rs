@@ -48,6 +48,8 @@ pub const TXN: &str = "/v1/txn";
 pub const RECEIPTS: &str = "/v1/receipts";
 /// The audit log.
 pub const AUDIT: &str = "/v1/audit";
+/// What an operator has to look at.
+pub const ALARMS: &str = "/v1/alarms";
 /// The audit log's verification.
 pub const AUDIT_VERIFY: &str = "/v1/audit/verify";
 

@@ -2,6 +2,7 @@
 //!
 //! It refuses to keep a token where others read it.
 
+mod alarm;
 mod audit;
 mod credentials;
 mod device;
@@ -31,6 +32,7 @@ pub(crate) fn run(out: Out, command: Admin) -> Result<u8, Fault> {
             Admin::SignOut(typed) => sign_out::run(out, typed).await,
             Admin::Txn(command) => txn::run(out, command).await,
             Admin::Audit(command) => audit::run(out, command).await,
+            Admin::Alarm(command) => alarm::run(out, command).await,
         }
     })
 }

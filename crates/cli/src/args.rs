@@ -290,8 +290,13 @@ pub(crate) struct Enroll {
 /// How an export is written.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum ExportFormat {
-    /// One JSON object a line, as the hub keeps it.
+    /// One JSON object a line, as the hub keeps it; the only form whose hashes can be checked.
     Jsonl,
+    /// One event of the Open Cybersecurity Schema Framework a line: Authentication for sessions,
+    /// Remediation Activity for devices, Base Event for the rest.
+    Ocsf,
+    /// One syslog message (RFC 5424) a line.
+    Rfc5424,
 }
 
 #[cfg(test)]

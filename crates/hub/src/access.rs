@@ -101,6 +101,7 @@ pub const RULES: &[Rule] = &[
     Rule("POST", "/v1/sign-out", ACT_ON_ONE),
     Rule("POST", "/v1/txn/{txn}/cancel", ACT_ON_ONE),
     Rule("GET", "/v1/devices", LOOK),
+    Rule("GET", "/v1/alarms", LOOK),
     Rule("GET", "/v1/connectors", LOOK),
     Rule("GET", "/v1/transmitters", LOOK),
     Rule("GET", "/v1/audit", AUDIT),

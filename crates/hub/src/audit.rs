@@ -82,7 +82,7 @@ impl Chain {
     /// Looks at the next row; false ends the walk.
     pub fn look(&mut self, row: &Row<'_>, stored: &[u8], at: u64) -> bool {
         let expected = self.head.seq + 1;
-        if row.seq != expected {
+        if row.seq != expected && !self.goes_on_with(row) {
             self.broken = Some(format!("row {expected} is missing; row {} follows", row.seq));
             return false;
         }
@@ -98,7 +98,19 @@ impl Chain {
         }
         true
     }
+
+    /// A restore leaves out the numbers that the lost record may have given out; its row says after
+    /// which one.
+    fn goes_on_with(&self, row: &Row<'_>) -> bool {
+        let detail = || serde_json::from_str::<serde_json::Value>(row.detail).unwrap_or_default();
+        row.seq > self.head.seq
+            && row.action == RESTORED
+            && detail()["after"].as_u64() == Some(self.head.seq)
+    }
 }
+
+/// The action of the row with which a restored record goes on.
+pub const RESTORED: &str = "restored";
 
 /// Compares a chain with the signed head that lies beside it.
 #[must_use]
@@ -109,9 +121,9 @@ pub fn judge(chain: &Chain, signed: Result<Option<Head>, head::HeadError>) -> Au
         (None, Err(error)) => Some(error.to_string()),
         (None, Ok(None)) if chain.rows > 0 => Some("no signed head lies beside the log".into()),
         (None, Ok(None)) => None,
-        (None, Ok(Some(head))) if head.seq > chain.rows => Some(format!(
+        (None, Ok(Some(head))) if head.seq > chain.head.seq => Some(format!(
             "the log ends at row {}, and row {} was signed: its tail is missing",
-            chain.rows, head.seq
+            chain.head.seq, head.seq
         )),
         (None, Ok(Some(head))) if head.seq > 0 && chain.at != Some(head.hash) => {
             Some(format!("row {} is not the one that was signed", head.seq))
@@ -177,6 +189,19 @@ mod tests {
         assert!(gap.look(&row(1, "x"), &first, 2));
         assert!(!gap.look(&row(3, "y"), &second, 2));
         assert!(judge(&gap, Ok(Some(signed))).reason.unwrap().contains("row 2 is missing"));
+
+        let restored = |after: u64| {
+            let detail = if after == 1 { r#"{"after":1}"# } else { r#"{"after":2}"# };
+            let row = Row { action: RESTORED, detail, ..row(9, "hub") };
+            (row, link(&first, &row))
+        };
+        for (after, whole) in [(1, true), (2, false)] {
+            let mut chain = Chain::default();
+            let (row_of, hash) = restored(after);
+            assert!(chain.look(&row(1, "x"), &first, 2));
+            assert_eq!(chain.look(&row_of, &hash, 2), whole, "a gap is named by its own row");
+            assert_eq!((chain.rows, chain.head.seq), if whole { (2, 9) } else { (1, 1) });
+        }
 
         let mut short = Chain::default();
         assert!(short.look(&row(1, "x"), &first, 2));

@@ -1,4 +1,4 @@
-//! The audit log's doors: export as JSON Lines, and verification.
+//! The audit log's doors: export as JSON Lines, alarms, and verification.
 //!
 //! It refuses to edit: there is no door that writes.
 
@@ -7,8 +7,8 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use exeunt_api::AuditVerdict;
 use exeunt_api::number::LARGEST;
+use exeunt_api::{AlarmList, AuditVerdict};
 use exeunt_ssf::Jwks;
 use serde::Deserialize;
 
@@ -53,6 +53,32 @@ pub async fn export(
         lines.push('\n');
     }
     Ok(([(CONTENT_TYPE, "application/jsonl")], lines).into_response())
+}
+
+/// Which alarms.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Before {
+    before: Option<u64>,
+    limit: Option<u32>,
+}
+
+/// `GET /v1/alarms?before=SEQ&limit=N`: what an operator has to look at, newest first.
+///
+/// # Errors
+/// [`ApiError`].
+pub async fn alarms(
+    State(hub): State<Arc<Hub>>,
+    _admin: Admin,
+    Query(asked): Query<Before>,
+) -> Result<Json<AlarmList>, ApiError> {
+    let before = asked.before.unwrap_or(LARGEST);
+    if before > LARGEST {
+        return Err(ApiError::invalid("before is beyond every sequence number"));
+    }
+    let limit = asked.limit.unwrap_or(USUAL).min(MOST) as usize;
+    let alarms = hub.views.read(move |view| view.alarms(before, limit)).await?;
+    Ok(Json(AlarmList { v: exeunt_api::VERSION, alarms }))
 }
 
 /// `GET /v1/audit/verify`: looks at every row and at the signed head beside them.

@@ -13,6 +13,7 @@ use std::time::Duration;
 use exeunt_signal::{HubUrl, InvalidHubUrl};
 use exeunt_ssf::{KeyError, SigningKey};
 
+use crate::store::Keep;
 use crate::store::command::DeviceLimit;
 use crate::tls::Files;
 
@@ -20,6 +21,11 @@ use crate::tls::Files;
 const LOCKED_WITHIN: Duration = Duration::from_secs(2);
 /// How long to wait between two looks at the lock.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// A day in milliseconds.
+pub const DAY_MS: u64 = 86_400_000;
+/// How long things are remembered unless it is set: browsers keep no cookie for longer.
+pub const KEEP_DAYS: u64 = 400;
 
 /// What a hub is started with.
 #[derive(Clone, Debug)]
@@ -104,6 +110,10 @@ pub struct Limits {
     pub provider_deadline: Duration,
     /// Longest that an identity provider may take until what it revoked is refused.
     pub provider_settle: Duration,
+    /// How long is remembered what guards against a second time.
+    pub keep: Keep,
+    /// How often everything is looked at for what is of no further use.
+    pub prune_every: Duration,
     /// Least time between two verification events of one stream.
     pub verification_every: Duration,
     /// How long after a failed push the next attempt comes; it doubles each time.
@@ -134,6 +144,8 @@ impl Default for Limits {
             head_every: Duration::from_secs(1),
             provider_deadline: Duration::from_secs(60),
             provider_settle: Duration::from_secs(10),
+            keep: Keep { seen_ms: KEEP_DAYS * DAY_MS, session_ms: KEEP_DAYS * DAY_MS },
+            prune_every: Duration::from_secs(3600),
             verification_every: Duration::from_secs(10),
             push_retry: Duration::from_secs(1),
             poll_patience: Duration::from_secs(75),
@@ -221,7 +233,7 @@ impl DataDir {
             .create(true)
             .truncate(false)
             .mode(0o600)
-            .open(path.join("lock"))
+            .open(path.join(LOCK_FILE))
             .map_err(failed)?;
         match wait_for(&lock) {
             Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
@@ -309,6 +321,14 @@ impl DataDir {
     /// # Errors
     /// [`DataError::Io`].
     pub fn write_secret(&self, name: &str, text: &str) -> Result<PathBuf, DataError> {
+        self.write_file(name, text.as_bytes())
+    }
+
+    /// Writes a file that only its owner reads, durably.
+    ///
+    /// # Errors
+    /// [`DataError::Io`].
+    pub fn write_file(&self, name: &str, bytes: &[u8]) -> Result<PathBuf, DataError> {
         let path = self.file(name);
         let failed = |source| DataError::Io { path: path.clone(), source };
         let mut file = OpenOptions::new()
@@ -319,7 +339,7 @@ impl DataDir {
             .open(&path)
             .map_err(failed)?;
         file.set_permissions(Permissions::from_mode(0o600)).map_err(failed)?;
-        file.write_all(text.as_bytes()).map_err(failed)?;
+        file.write_all(bytes).map_err(failed)?;
         file.sync_all().map_err(failed)?;
         File::open(&self.path).and_then(|dir| dir.sync_all()).map_err(failed)?;
         Ok(path)
@@ -328,6 +348,8 @@ impl DataDir {
 
 /// The signing key's file name.
 pub const KEY_FILE: &str = "hub-key";
+/// The lock's file name.
+pub const LOCK_FILE: &str = "lock";
 /// The bootstrap token's file name.
 pub const ADMIN_TOKEN_FILE: &str = "admin-token";
 

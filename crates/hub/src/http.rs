@@ -96,6 +96,7 @@ fn operators(doors: Doors) -> Doors {
         .open(GET, &txn(path::TXN, "/events"), revoke::follow)
         .open(POST, &txn(path::TXN, "/cancel"), revoke::cancel)
         .open(GET, &txn(path::RECEIPTS, ""), receipts::list)
+        .open(GET, path::ALARMS, audit_api::alarms)
         .open(GET, path::AUDIT, audit_api::export)
         .open(GET, path::AUDIT_VERIFY, audit_api::verify)
 }

@@ -7,6 +7,7 @@ pub mod admin;
 pub mod audit;
 pub mod audit_api;
 pub mod back_channel_logout;
+pub mod backup;
 pub mod check_api;
 pub mod config;
 pub mod connectors;

@@ -10,10 +10,11 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use exeunt_hub::audit::{head, judge};
-use exeunt_hub::config::KEY_FILE;
-use exeunt_hub::store::View as _;
+use exeunt_hub::backup;
+use exeunt_hub::config::{ADMIN_TOKEN_FILE, DAY_MS, KEEP_DAYS, KEY_FILE};
 use exeunt_hub::store::command::DeviceLimit;
 use exeunt_hub::store::sqlite::{FILE, SqliteView};
+use exeunt_hub::store::{Anew, Keep, View as _};
 use exeunt_hub::tls::Files;
 use exeunt_hub::{Config, start};
 use exeunt_ssf::{Jwks, SigningKey};
@@ -30,7 +31,9 @@ use tracing_subscriber::EnvFilter;
   exeunt-hub serve --data /var/lib/exeunt-hub
   exeunt-hub serve --listen 0.0.0.0:7443 --public-url https://hub.example:7443 \\
     --tls-cert /etc/exeunt/hub.pem --tls-key /etc/exeunt/hub.key --data /var/lib/exeunt-hub
-  exeunt-hub audit verify --data /var/lib/exeunt-hub --json"
+  exeunt-hub audit verify --data /var/lib/exeunt-hub --json
+  exeunt-hub backup --data /var/lib/exeunt-hub --to /backup/hub-$(date +%F)
+  exeunt-hub restore --from /backup/hub-2026-11-30 --data /var/lib/exeunt-hub"
 )]
 struct Arguments {
     /// How log lines are written, on standard error.
@@ -56,6 +59,35 @@ enum Command {
     /// The audit log.
     #[command(subcommand)]
     Audit(Audit),
+    /// Copy everything durable into one new file, keys included; the hub may be running. Guard
+    /// the file like the hub's key: it holds it.
+    Backup {
+        /// The data directory.
+        #[arg(long, env = "EXEUNT_HUB_DATA")]
+        data: PathBuf,
+        /// The file to make, mode 600.
+        #[arg(long, value_name = "FILE")]
+        to: PathBuf,
+        /// One line of JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make a data directory of a copy. Everybody signs in again, operators included, for what
+    /// was revoked since the copy is not known.
+    Restore {
+        /// The copy.
+        #[arg(long, value_name = "FILE")]
+        from: PathBuf,
+        /// The data directory to make; absent or empty.
+        #[arg(long, env = "EXEUNT_HUB_DATA")]
+        data: PathBuf,
+        /// Leave sessions at relying services alive. Sign-outs since the copy are undone then.
+        #[arg(long)]
+        keep_sessions: bool,
+        /// One line of JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// How a hub serves.
@@ -116,6 +148,16 @@ struct Serve {
     /// How many calls a minute an operator may make.
     #[arg(long, default_value_t = 3000)]
     calls_per_minute: u32,
+    /// For how many days identifiers of SETs are remembered, so that none is taken twice. Older
+    /// SETs are refused, but for receipts.
+    #[arg(long, value_name = "DAYS", default_value_t = KEEP_DAYS,
+        value_parser = clap::value_parser!(u64).range(1..=36_500))]
+    keep_seen: u64,
+    /// For how many days a session that was ended by name stays refused: longer than any service
+    /// lets a session live.
+    #[arg(long, value_name = "DAYS", default_value_t = KEEP_DAYS,
+        value_parser = clap::value_parser!(u64).range(1..=36_500))]
+    keep_denials: u64,
     /// How many sign-outs an hour a device may ask for.
     #[arg(long, default_value_t = 10)]
     requests_per_hour: u64,
@@ -145,6 +187,10 @@ fn main() -> ExitCode {
     let done = match args.command {
         Command::Serve(typed) => serve((*typed).config()),
         Command::Audit(Audit::Verify { data, json }) => verify(&data, json),
+        Command::Backup { data, to, json } => copy(&data, &to, json),
+        Command::Restore { from, data, keep_sessions, json } => {
+            put_back(&from, &data, keep_sessions, json)
+        }
     };
     done.unwrap_or_else(|error| {
         tracing::error!("{error:#}");
@@ -172,6 +218,8 @@ impl Serve {
         config.limits.calls_per_minute = self.calls_per_minute;
         config.limits.orders_per_hour = self.orders_per_hour;
         config.limits.requests_per_hour = self.requests_per_hour;
+        config.limits.keep =
+            Keep { seen_ms: self.keep_seen * DAY_MS, session_ms: self.keep_denials * DAY_MS };
         config
     }
 }
@@ -217,6 +265,36 @@ fn verify(data: &Path, json: bool) -> anyhow::Result<ExitCode> {
         print(&format!("verified: {} rows, signed up to row {}", verdict.rows, verdict.head_seq));
     }
     Ok(if verdict.verified { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn copy(data: &Path, to: &Path, json: bool) -> anyhow::Result<ExitCode> {
+    let copied = backup::backup(data, to)?;
+    let (rows, seq) = (copied.rows, copied.head.seq);
+    print(&if json {
+        serde_json::json!({ "v": exeunt_api::VERSION, "taken": copied.taken, "rows": rows,
+            "head_seq": seq })
+        .to_string()
+    } else {
+        format!("copied and verified: {rows} rows, up to row {seq}")
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+fn put_back(from: &Path, data: &Path, keep: bool, json: bool) -> anyhow::Result<ExitCode> {
+    let Anew { rows_to, seq, sessions_ended } = backup::restore(from, data, keep)?;
+    print(&if json {
+        serde_json::json!({ "v": exeunt_api::VERSION, "rows_to": rows_to, "seq": seq,
+            "sessions_ended": sessions_ended })
+        .to_string()
+    } else {
+        format!(
+            "restored up to row {rows_to}; the audit goes on at row {seq}; {sessions_ended} \
+             sessions were ended. Every operator's token is void: the next start writes a new one \
+             into {}",
+            data.join(ADMIN_TOKEN_FILE).display()
+        )
+    });
+    Ok(ExitCode::SUCCESS)
 }
 
 fn print(line: &str) {

@@ -11,7 +11,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use exeunt_api::number::LARGEST;
 use exeunt_api::{
-    AdminTokenRequest, AdminTokenResponse, AuditVerdict, DeviceList, DeviceTokenRequest,
+    AdminTokenRequest, AdminTokenResponse, AlarmList, AuditVerdict, DeviceList, DeviceTokenRequest,
     DeviceTokenResponse, ErrorBody, ExpectRequest, NAME, OperatorInfo, ReceiptRecord,
     ServiceRequest, ServiceResponse, SessionList, SignInFinish, SignInRequest, SignInResponse,
     SignOutRequest, SignOutResponse, SignedIn, TransmitterInfo, TransmitterList,
@@ -128,6 +128,20 @@ fn operations() -> Vec<Operation> {
         Operation::get("/v1/receipts/{txn}", "Receipts of a transaction, oldest first")
             .answers::<Vec<ReceiptRecord>>(200),
         Operation::get("/v1/devices", "Every enrolled device").answers::<DeviceList>(200),
+        Operation::get("/v1/alarms", "What an operator has to look at, newest first")
+            .query(
+                "before",
+                "Only what lies before this row of the audit.",
+                false,
+                |_| json_schema!({ "type": "integer", "minimum": 0, "maximum": LARGEST }),
+            )
+            .query(
+                "limit",
+                "How many; at most 10,000.",
+                false,
+                |_| json_schema!({ "type": "integer", "minimum": 0, "maximum": u32::MAX }),
+            )
+            .answers::<AlarmList>(200),
         Operation::get("/v1/audit", "The audit log, one row a line, oldest first")
             .query(
                 "after",

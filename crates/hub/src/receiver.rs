@@ -20,14 +20,14 @@ use crate::http::{Compact, NotAccepted, SetRefused};
 use crate::oauth::Agent;
 use crate::revoke::refuse_purge;
 use crate::sequencer::now;
-use crate::store::Command;
 use crate::store::command::{
     AtDevice, DeviceLimit, DeviceSession, Progressed, Received, Returned, SignOut, Source,
 };
+use crate::store::{AHEAD_MS, Command};
 
 /// How far a device's clock may run ahead of the hub's before a SET of its counts as from a time
 /// to come, in seconds. Devices keep poor time, and nothing is judged by theirs.
-const AHEAD_SECS: u64 = 86_400;
+const AHEAD_SECS: u64 = AHEAD_MS / 1000;
 /// At most so many stores of one such SET are noted.
 const MOST_RETURNED: usize = 100;
 /// The first moment a SET of ours can be from: 2020, in seconds.
@@ -65,7 +65,23 @@ async fn take(hub: &Hub, agent: &Agent, compact: &str) -> Result<(), NotAccepted
             return Err(SetRefused::new("invalid_request", say).into());
         }
     };
+    // A receipt is proof however late it comes, and is known by itself for ever.
+    if set.event_type() != RECEIPT_EVENT {
+        remembered(hub, set.iat)?;
+    }
     hub.sequencer.submit(command).await?.reply?;
+    Ok(())
+}
+
+/// Refuses a SET from before what this hub remembers to have seen.
+///
+/// # Errors
+/// [`SetRefused`].
+pub fn remembered(hub: &Hub, iat: u64) -> Result<(), SetRefused> {
+    if iat < hub.limits.keep.oldest(now()).as_secs() {
+        let say = "iat lies before what this hub remembers to have seen: is the clock right?";
+        return Err(SetRefused::new("invalid_request", say));
+    }
     Ok(())
 }
 

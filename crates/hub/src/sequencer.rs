@@ -15,7 +15,7 @@ use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::publish::Shared;
-use crate::store::{Applied, Command, Mint, Refused, Reply, Store, StoreError, View};
+use crate::store::{Applied, Command, Keep, Mint, Pruned, Refused, Reply, Store, StoreError, View};
 
 /// The store did not carry a command out. Nothing of it is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,6 +48,11 @@ struct Job {
 /// How long nothing must have come for the writer to count as idle.
 const IDLE: Duration = Duration::from_millis(50);
 
+/// How long a writer that is never idle puts a step of pruning off.
+const BUSY_STEP: Duration = Duration::from_secs(10);
+/// How many rows are looked at in one step of pruning, which nobody may have to wait for.
+const PRUNE_STEP: usize = 512;
+
 /// Where commands go.
 #[derive(Clone, Debug)]
 pub struct Sequencer {
@@ -67,7 +72,9 @@ impl Sequencer {
     ) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (jobs, waiting) = mpsc::channel(limits.queue);
         let (batch, busy) = (limits.batch, Instant::now());
-        let writer = Writer { store, minter, shared, batch, broken: false, busy };
+        let pruning =
+            Pruning { keep: limits.keep, every: limits.prune_every, rested: None, stepped: busy };
+        let writer = Writer { store, minter, shared, batch, broken: false, busy, pruning };
         let thread = std::thread::Builder::new()
             .name("sequencer".into())
             .spawn(move || writer.run(waiting))?;
@@ -116,6 +123,18 @@ struct Writer<S> {
     broken: bool,
     /// When the last batch was done.
     busy: Instant,
+    pruning: Pruning,
+}
+
+/// What is pruned, and when.
+struct Pruning {
+    keep: Keep,
+    /// How long to rest after everything was looked at once.
+    every: Duration,
+    /// Since when it rests.
+    rested: Option<Instant>,
+    /// When the last step was done.
+    stepped: Instant,
 }
 
 impl<S: Store> Writer<S> {
@@ -141,6 +160,27 @@ impl<S: Store> Writer<S> {
         let idle = alone && self.busy.elapsed() >= IDLE;
         if let Err(error) = self.store.tidy(idle) {
             tracing::warn!(%error, "the store could not be tidied");
+        }
+        if !self.broken && self.pruning.is_due(idle) {
+            self.prune();
+        }
+    }
+
+    fn prune(&mut self) {
+        self.minter.tick();
+        self.pruning.stepped = Instant::now();
+        match self.store.prune(self.minter.now, &self.pruning.keep, PRUNE_STEP) {
+            Ok(pruned) => {
+                let rest = Pruned { whole: false, ..pruned };
+                if rest != Pruned::default() {
+                    tracing::info!(?pruned, "what is of no further use was removed");
+                }
+                self.pruning.rested = pruned.whole.then(Instant::now);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "nothing was pruned");
+                self.pruning.rested = Some(Instant::now());
+            }
         }
     }
 
@@ -208,6 +248,13 @@ impl<S: Store> Writer<S> {
                 Err(unavailable(&error))
             }
         }
+    }
+}
+
+impl Pruning {
+    fn is_due(&self, idle: bool) -> bool {
+        let rested = self.rested.is_none_or(|since| since.elapsed() >= self.every);
+        rested && (idle || self.stepped.elapsed() >= BUSY_STEP)
     }
 }
 

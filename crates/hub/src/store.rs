@@ -6,7 +6,7 @@ pub mod command;
 pub mod sqlite;
 pub mod stream;
 
-use exeunt_api::{AuditEntry, DeviceInfo, HubSession, ReceiptRecord, SessionInfo, TxnState};
+use exeunt_api::{Alarm, AuditEntry, DeviceInfo, HubSession, ReceiptRecord, SessionInfo, TxnState};
 use exeunt_check::{Delta, RevocationState};
 use exeunt_domain::session::SessionHash;
 use exeunt_domain::{DeviceId, Jti, Order, Subject, Timestamp, Txn};
@@ -175,6 +175,72 @@ pub struct Head {
     pub hash: [u8; 32],
 }
 
+/// How long is remembered what guards against a second time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keep {
+    /// Identifiers of SETs, in milliseconds. An older SET, but for a receipt, is refused by its
+    /// time; receipts are known for ever.
+    pub seen_ms: u64,
+    /// The longest that any session lives, in milliseconds: a denial is of no use afterwards.
+    pub session_ms: u64,
+}
+
+/// How far ahead of the hub's clock the time of a SET may be, in milliseconds.
+pub const AHEAD_MS: u64 = 86_400_000;
+
+impl Keep {
+    /// A SET that says it is from before this is refused.
+    #[must_use]
+    pub fn oldest(&self, now: Timestamp) -> Timestamp {
+        Timestamp(now.0.saturating_sub(self.seen_ms))
+    }
+
+    /// What was first seen before this may be forgotten: whatever time it bore, it is refused now.
+    #[must_use]
+    pub fn forgotten(&self, now: Timestamp) -> Timestamp {
+        Timestamp(self.oldest(now).0.saturating_sub(AHEAD_MS))
+    }
+}
+
+/// What a step of pruning took away, in rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Orders that were acknowledged.
+    pub orders: u64,
+    /// Acknowledgements of orders that are gone.
+    pub acks: u64,
+    /// Identifiers of SETs.
+    pub seen: u64,
+    /// Denials.
+    pub denials: u64,
+    /// Enrolment tokens.
+    pub tokens: u64,
+    /// Everything was looked at once; the next step begins anew.
+    pub whole: bool,
+}
+
+/// A record that was made of a copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Restored {
+    /// When the copy was taken; what came after it is not known.
+    pub taken: Timestamp,
+    /// When it was restored.
+    pub now: Timestamp,
+    /// Whether sessions at relying services stay alive, though some may have been revoked since.
+    pub keep_sessions: bool,
+}
+
+/// A restored record that can be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Anew {
+    /// The copy's last row.
+    pub rows_to: u64,
+    /// Where the numbers go on.
+    pub seq: u64,
+    /// How many sessions were ended.
+    pub sessions_ended: u64,
+}
+
 /// Mints what a transaction needs and a database cannot: time, identifiers and signatures.
 pub trait Mint {
     /// Hub time of the batch.
@@ -217,12 +283,28 @@ pub trait Store: Send {
     /// [`StoreError`]; what was committed is durable all the same.
     fn tidy(&mut self, idle: bool) -> Result<(), StoreError>;
 
+    /// Looks at the next `most` rows or so of what may be of no use any more, and takes away what is
+    /// not. Never the audit, a receipt or a transaction.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then nothing of this step happened.
+    fn prune(&mut self, now: Timestamp, keep: &Keep, most: usize) -> Result<Pruned, StoreError>;
+
     /// Lets go of everything held open and opens it anew: after a failed write nothing that was
     /// held may be trusted.
     ///
     /// # Errors
     /// [`StoreError`].
     fn reopen(&mut self) -> Result<(), StoreError>;
+
+    /// Makes a record that was restored from a copy fit to be served: numbers go on beyond all that
+    /// can have been given out after the copy was taken, so that a session of that time is older
+    /// than any later sign-out; operators' tokens and unused enrolment tokens end, and, unless they
+    /// are to be kept, sessions at relying services; enrolments get epochs that were never used.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then nothing happened.
+    fn begin_anew(&mut self, restored: &Restored) -> Result<Anew, StoreError>;
 
     /// An independent reader of what is durable.
     ///
@@ -351,6 +433,12 @@ pub trait View: Send {
     /// # Errors
     /// [`StoreError`].
     fn audit(&self, after: u64, limit: usize) -> Result<Vec<AuditEntry>, StoreError>;
+
+    /// What an operator has to look at, before the audit's row `before`, newest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn alarms(&self, before: u64, limit: usize) -> Result<Vec<Alarm>, StoreError>;
 
     /// Looks at every row of the chain, and reports the hash of the row `at`.
     ///

@@ -2,6 +2,9 @@
 //!
 //! It refuses to call a log whole on its own word: the hub compares it with a signed head.
 
+mod ocsf;
+mod rfc5424;
+
 use exeunt_api::{AuditEntry, AuditVerdict, path};
 
 use super::credentials::load;
@@ -17,7 +20,7 @@ const PAGE: usize = 1000;
 pub(crate) async fn run(out: Out, command: Audit) -> Result<u8, Fault> {
     match command {
         Audit::Verify => verify(out).await,
-        Audit::Export { format: ExportFormat::Jsonl, after } => export(after).await,
+        Audit::Export { format, after } => export(format, after).await,
     }
 }
 
@@ -33,9 +36,10 @@ async fn verify(out: Out) -> Result<u8, Fault> {
     Ok(if verdict.verified { 0 } else { EXIT_ERROR })
 }
 
-/// The hub's own lines, unchanged, so that their hashes can be checked.
-async fn export(mut after: u64) -> Result<u8, Fault> {
+/// The hub's own lines, unchanged, so that their hashes can be checked; or each in another form.
+async fn export(format: ExportFormat, mut after: u64) -> Result<u8, Fault> {
     let hub = load()?;
+    let host = hub.address().host();
     loop {
         let query = [("after", after.to_string()), ("limit", PAGE.to_string())];
         let page = hub.get_text(path::AUDIT, &query).await?;
@@ -44,7 +48,11 @@ async fn export(mut after: u64) -> Result<u8, Fault> {
         let mut last = after;
         for row in page.lines().filter(|row| !row.trim().is_empty()) {
             let entry: AuditEntry = serde_json::from_str(row)?;
-            line(row)?;
+            match format {
+                ExportFormat::Jsonl => line(row)?,
+                ExportFormat::Ocsf => line(&ocsf::event(&entry).to_string())?,
+                ExportFormat::Rfc5424 => line(&rfc5424::message(&entry, &host)?)?,
+            }
             last = entry.seq;
         }
         if last <= after {

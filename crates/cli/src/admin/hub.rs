@@ -38,6 +38,12 @@ impl HubAddress {
         self.url.as_str()
     }
 
+    /// The host's name or address.
+    pub(crate) fn host(&self) -> String {
+        let url = Url::parse(self.as_str()).ok();
+        url.and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default()
+    }
+
     /// The file of its authorities, if it has one of its own.
     pub(crate) fn ca(&self) -> Option<&Path> {
         self.ca.as_deref()

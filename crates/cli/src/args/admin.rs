@@ -50,6 +50,9 @@ pub(crate) enum Admin {
     /// The hub's audit log.
     #[command(subcommand)]
     Audit(Audit),
+    /// What an operator has to look at.
+    #[command(subcommand)]
+    Alarm(Alarm),
 }
 
 #[derive(Debug, Args)]
@@ -160,6 +163,20 @@ pub(crate) enum TxnCommand {
         /// Show every change until the last target is final; the exit code follows the outcome.
         #[arg(long)]
         follow: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Alarm {
+    /// Missing or forked receipts, unexpected coverage, stores that came back, orders without an
+    /// answer, and a restore of the hub; newest first. Exit 1 when there is any.
+    List {
+        /// Only what lies before this row of the audit.
+        #[arg(long, value_name = "SEQ")]
+        before: Option<u64>,
+        /// At most so many.
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
     },
 }
 

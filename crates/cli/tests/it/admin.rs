@@ -39,6 +39,7 @@ fn hub() -> Hub {
         .route("/v1/sign-out", post(sign_out))
         .route("/v1/txn/{txn}", get(|| async { Json(state("fenced")) }))
         .route("/v1/txn/{txn}/events", get(events))
+        .route("/v1/alarms", get(alarms))
         .route("/v1/audit", get(audit))
         .route("/v1/audit/verify", get(|| async { Json(audit_verdict()) }))
         .with_state(Arc::clone(&asked));
@@ -165,14 +166,36 @@ async fn audit(Query(query): Query<HashMap<String, String>>) -> String {
     (after + 1..=3)
         .take(2)
         .map(|seq| {
-            let row = json!({
-                "seq": seq, "at": 1, "actor": "hub", "action": "start", "source_device": null,
-                "subject": null, "txn": null, "reason": null, "sessions": [], "detail": {},
-                "hash": "00"
-            });
+            let row = match seq {
+                1 => json!({
+                    "seq": seq, "at": 1, "actor": "admin:ada", "action": "sign-out",
+                    "source_device": null, "subject": "alice", "txn": "t1", "reason": "lost",
+                    "sessions": ["0011"], "detail": {"devices": ["occ-07"]}, "hash": "00"
+                }),
+                2 => json!({
+                    "seq": seq, "at": 1, "actor": "device:occ-07", "action": "receipt",
+                    "source_device": "occ-07", "subject": "alice", "txn": "t1", "reason": null,
+                    "sessions": [], "detail": {"outcome": "partial", "chain": "chain_gap"},
+                    "hash": "01"
+                }),
+                _ => json!({
+                    "seq": seq, "at": 1, "actor": "hub", "action": "start", "source_device": null,
+                    "subject": null, "txn": null, "reason": null, "sessions": [], "detail": {},
+                    "hash": "02"
+                }),
+            };
             format!("{row}\n")
         })
         .collect()
+}
+
+async fn alarms(Query(query): Query<HashMap<String, String>>) -> Json<Value> {
+    let alarm = json!({
+        "seq": 7, "at": 1, "kind": "receipt-missing", "device": "occ-07", "txn": "t1",
+        "detail": "receipts of this device are missing before this one"
+    });
+    let all = if query.contains_key("before") { vec![] } else { vec![alarm] };
+    Json(json!({ "v": 1, "alarms": all }))
 }
 
 fn audit_verdict() -> Value {
@@ -286,6 +309,39 @@ fn the_audit_is_exported_page_by_page_and_a_broken_chain_exits_1() {
     let ran = hub.run(&stage, &["admin", "audit", "verify", "--json"]);
     assert_eq!(ran.code, 1);
     check("admin-audit-verify", &ran.json());
+}
+
+#[test]
+fn an_export_for_other_systems_has_what_their_schema_requires() {
+    let (hub, stage) = (hub(), Stage::empty());
+    let ran = hub.run(&stage, &["admin", "audit", "export", "--format", "ocsf"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let events: Vec<Value> = ran.out.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    events.iter().for_each(|event| check("admin-audit-ocsf", event));
+    let types: Vec<_> = events.iter().map(|event| event["type_uid"].as_u64().unwrap()).collect();
+    assert_eq!(types, [300_202, 700_102, 99]);
+    assert_eq!(events[0]["session"]["expiration_reason"], "revoked");
+    assert_eq!((&events[1]["status"], &events[1]["severity_id"]), (&"Partial".into(), &3.into()));
+    assert_eq!(events[1]["command_uid"], "t1");
+
+    let ran = hub.run(&stage, &["admin", "audit", "export", "--format", "rfc5424", "--after", "1"]);
+    let lines: Vec<_> = ran.out.lines().collect();
+    assert!(
+        lines[0].starts_with("<108>1 1970-01-01T00:00:00.001Z 127.0.0.1 exeunt-hub - receipt [")
+    );
+    assert!(lines[1].starts_with("<109>1 ") && lines.len() == 2, "{ran:?}");
+}
+
+#[test]
+fn alarms_are_listed_and_any_exits_1() {
+    let (hub, stage) = (hub(), Stage::empty());
+    let ran = hub.run(&stage, &["admin", "alarm", "list", "--json"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    check("admin-alarm-list", &ran.json());
+    let ran = hub.run(&stage, &["admin", "alarm", "list"]);
+    assert!(ran.out.contains("receipt-missing at occ-07: receipts"), "{ran:?}");
+    let ran = hub.run(&stage, &["admin", "alarm", "list", "--before", "7"]);
+    assert_eq!((ran.code, ran.out.as_str()), (0, "Nothing to look at.\n"));
 }
 
 #[test]

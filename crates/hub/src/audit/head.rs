@@ -84,17 +84,29 @@ impl HeadFile {
         head: &Head,
         now: Timestamp,
     ) -> Result<(), HeadError> {
-        let hash = hex(&head.hash);
-        let claims =
-            Claims { aud: AUDIENCE.into(), exp: u64::MAX / 4, seq: head.seq, hash, at: now };
-        let compact = key.sign_jwt(TYP, &claims).map_err(|_| HeadError::Unsigned)?;
-        let mut slot = compact.into_bytes();
+        let mut slot = sign(key, head, now)?.into_bytes();
         slot.resize(SLOT, b'\n');
         self.file.write_all_at(&slot, (self.next & 1) * SLOT as u64)?;
         self.file.sync_data()?;
         self.next += 1;
         Ok(())
     }
+}
+
+/// Signs `head`.
+///
+/// # Errors
+/// [`HeadError::Unsigned`].
+pub fn sign(key: &SigningKey, head: &Head, now: Timestamp) -> Result<String, HeadError> {
+    let hash = hex(&head.hash);
+    let claims = Claims { aud: AUDIENCE.into(), exp: u64::MAX / 4, seq: head.seq, hash, at: now };
+    key.sign_jwt(TYP, &claims).map_err(|_| HeadError::Unsigned)
+}
+
+/// The head that `compact` carries, if one of `keys` signed it.
+#[must_use]
+pub fn believe(compact: &str, keys: &Jwks) -> Option<Head> {
+    head_of(compact.as_bytes(), keys)
 }
 
 /// Reads the newest head that the hub's key signed; None when the file is absent or empty.

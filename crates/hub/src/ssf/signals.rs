@@ -19,6 +19,7 @@ use crate::Hub;
 use crate::http::{ApiError, Compact, Named, NotAccepted, SetRefused};
 use crate::oauth::hash;
 use crate::publish::lock;
+use crate::receiver::remembered;
 use crate::revoke::fresh_txn;
 use crate::sequencer::now;
 use crate::store::command::{DeviceLimit, SignOut};
@@ -79,6 +80,7 @@ pub(crate) async fn hear(hub: &Hub, it: Transmitter, compact: &str) -> Result<()
     if set.iat < EARLIEST_SECS || set.iat > now().as_secs() + AHEAD_SECS {
         return Err(SetRefused::new("invalid_request", "iat is not of this time").into());
     }
+    remembered(hub, set.iat)?;
     let heard = Heard {
         act: act(hub, &it, &set)?,
         transmitter: it.id,

@@ -2,13 +2,16 @@
 //!
 //! It refuses `synchronous` below FULL: a commit that answered is on disk.
 
+mod alarm;
 mod connector;
 mod device;
 mod enrol;
 mod log;
 mod operator;
+mod prune;
 mod reached;
 mod receipt;
+mod restored;
 mod returned;
 mod schema;
 mod session;
@@ -48,6 +51,7 @@ pub struct SqliteStore {
     path: PathBuf,
     db: Connection,
     head: Head,
+    round: prune::Round,
 }
 
 impl SqliteStore {
@@ -67,7 +71,7 @@ impl SqliteStore {
         let mut db = connect(path)?;
         schema::migrate(&mut db)?;
         let head = read_head(&db)?;
-        Ok(Self { path: path.to_owned(), db, head })
+        Ok(Self { path: path.to_owned(), db, head, round: prune::Round::default() })
     }
 
     fn run(
@@ -151,10 +155,23 @@ impl Store for SqliteStore {
         Ok(())
     }
 
+    fn prune(
+        &mut self,
+        now: Timestamp,
+        keep: &super::Keep,
+        most: usize,
+    ) -> Result<super::Pruned, StoreError> {
+        prune::step(&mut self.db, &mut self.round, now, keep, most)
+    }
+
     fn reopen(&mut self) -> Result<(), StoreError> {
         self.db = connect(&self.path)?;
         self.head = read_head(&self.db)?;
         Ok(())
+    }
+
+    fn begin_anew(&mut self, what: &super::Restored) -> Result<super::Anew, StoreError> {
+        restored::begin_anew(self, what)
     }
 
     fn view(&self) -> Result<SqliteView, StoreError> {

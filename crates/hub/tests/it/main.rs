@@ -3,6 +3,10 @@
 //! It refuses to sleep where an answer can be awaited.
 
 #[cfg(test)]
+mod alarms;
+#[cfg(test)]
+mod backup;
+#[cfg(test)]
 mod bad_input;
 #[cfg(test)]
 mod check;
@@ -12,6 +16,8 @@ mod commands;
 mod connectors;
 #[cfg(test)]
 mod deliver;
+#[cfg(test)]
+mod disk;
 #[cfg(test)]
 mod events;
 #[cfg(test)]
@@ -31,6 +37,8 @@ mod operators;
 #[cfg(test)]
 mod polled;
 #[cfg(test)]
+mod power;
+#[cfg(test)]
 mod record;
 #[cfg(test)]
 mod refuse;
@@ -39,12 +47,18 @@ mod returned;
 #[cfg(test)]
 mod rig;
 #[cfg(test)]
+mod scale;
+#[cfg(test)]
 mod sign_in;
 #[cfg(test)]
 mod sign_out;
 #[cfg(test)]
 mod ssf;
 #[cfg(test)]
+mod store;
+#[cfg(test)]
 mod story;
 #[cfg(test)]
 mod tls;
+#[cfg(test)]
+mod traced;

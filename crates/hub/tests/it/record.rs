@@ -4,12 +4,18 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
 
 use exeunt_api::{AuditVerdict, path};
 use exeunt_domain::Proof;
+use exeunt_hub::audit::{head, judge};
 use exeunt_hub::config::DataError;
+use exeunt_hub::store::View as _;
+use exeunt_hub::store::sqlite::SqliteView;
 use exeunt_hub::{StartError, start};
+use exeunt_ssf::{Jwks, SigningKey};
 use rusqlite::Connection;
+use rusqlite::types::Value;
 use serde_json::json;
 
 use crate::rig::{Rig, client, config};
@@ -74,6 +80,92 @@ async fn the_audit_finds_a_flipped_bit_a_removed_row_and_a_missing_tail() {
         assert!(!verified, "{what}");
         assert!(verdict.reason.as_ref().unwrap().contains(reason), "{what}: {verdict:?}");
     }
+}
+
+/// In every row and column a bit is flipped, at the beginning, in the middle and at the end.
+#[tokio::test]
+async fn the_audit_finds_any_flipped_bit_in_any_column() {
+    let data = some_history().await;
+    let db = Connection::open(data.path().join("hub.db")).unwrap();
+    db.pragma_update(None, "synchronous", "OFF").unwrap();
+    let names = "SELECT name FROM pragma_table_info('audit')";
+    let columns: Vec<String> = db
+        .prepare(names)
+        .unwrap()
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    assert_eq!(columns.len(), 11, "a new column must be in the chain: {columns:?}");
+    let rows: u64 = db.query_row("SELECT max(seq) FROM audit", [], |row| row.get(0)).unwrap();
+    let keys = Jwks::of(
+        SigningKey::from_seed_b64(&std::fs::read_to_string(data.path().join("hub-key")).unwrap())
+            .unwrap()
+            .jwk(),
+    );
+    let signed = || head::read(data.path(), &keys);
+    let at = signed().unwrap().unwrap().seq;
+    let verdict = || {
+        let chain = SqliteView::open(&data.path().join("hub.db")).unwrap().audit_chain(at);
+        chain.map(|chain| judge(&chain, signed()))
+    };
+    assert!(verdict().unwrap().verified);
+    let mut flipped = 0;
+    for column in &columns {
+        for seq in 1..=rows {
+            let find = format!("SELECT {column} FROM audit WHERE seq = ?1");
+            let held: Value = db.query_row(&find, [seq], |row| row.get(0)).unwrap();
+            for changed in flips(&held) {
+                let set = format!("UPDATE audit SET {column} = ?1 WHERE seq = ?2");
+                // Where the table itself refuses the value there is nothing to find.
+                let done = db.execute(&set, (&changed, seq)).is_ok();
+                if !done {
+                    continue;
+                }
+                let whole = verdict().is_ok_and(|verdict| verdict.verified);
+                assert!(!whole, "{column} of row {seq} became {changed:?}, and nobody saw it");
+                let now = if column == "seq" { integer(&changed) } else { seq };
+                db.execute(&set, (&held, now)).unwrap();
+                flipped += 1;
+            }
+        }
+    }
+    assert!(flipped > 150, "{flipped}");
+    assert!(verdict().unwrap().verified, "everything was put back");
+}
+
+fn integer(value: &Value) -> u64 {
+    let Value::Integer(n) = value else { panic!("{value:?}") };
+    u64::try_from(*n).unwrap()
+}
+
+/// The value with one bit of each of its bytes flipped, or there where nothing was.
+fn flips(value: &Value) -> Vec<Value> {
+    match value {
+        Value::Null => vec![Value::Text(String::new())],
+        Value::Integer(n) => [0, 4, 20].map(|bit| Value::Integer(n ^ (1 << bit))).into(),
+        Value::Real(_) => panic!("no column holds one"),
+        Value::Text(text) if text.is_empty() => vec![Value::Text(" ".into())],
+        // The lowest bit keeps ASCII what it is.
+        Value::Text(text) => places(text.len())
+            .map(|at| {
+                let mut bytes = text.clone().into_bytes();
+                bytes[at] ^= 1;
+                Value::Text(String::from_utf8(bytes).unwrap())
+            })
+            .into(),
+        Value::Blob(bytes) => places(bytes.len())
+            .map(|at| {
+                let mut bytes = bytes.clone();
+                bytes[at] ^= 1 << (at % 8);
+                Value::Blob(bytes)
+            })
+            .into(),
+    }
+}
+
+fn places(length: usize) -> [usize; 3] {
+    [0, length / 2, length - 1]
 }
 
 #[tokio::test]
@@ -230,6 +322,7 @@ fn rounds() -> usize {
 async fn a_hub_that_is_killed_under_load_loses_nothing_it_answered() {
     let data = tempfile::tempdir().unwrap();
     let mut ledger: Vec<(String, u64)> = Vec::new();
+    let signed_out = Arc::default();
     let mut hub = Killable::start(data.path()).await;
     let (id, secret) = hub.service().await;
     for round in 0..rounds() {
@@ -237,12 +330,16 @@ async fn a_hub_that_is_killed_under_load_loses_nothing_it_answered() {
         let (kill, killed) = tokio::sync::watch::channel(false);
         let mut clients = Vec::new();
         for client in 0..4 {
-            let ask = hub.registrar(&token);
+            let ask = hub.registrar(&token, &signed_out);
             let killed = killed.clone();
             clients.push(tokio::spawn(async move {
                 let mut answered = Vec::new();
                 while !*killed.borrow() {
                     let name = format!("{round}-{client}-{}", answered.len());
+                    // Somebody is signed out all the while: larger commits, with an order of work.
+                    if client == 0 {
+                        ask.sign_out(&name).await;
+                    }
                     match ask.register(&name).await {
                         Some(seq) => answered.push((name, seq)),
                         None => break,
@@ -281,10 +378,22 @@ async fn a_hub_that_is_killed_under_load_loses_nothing_it_answered() {
             .unwrap();
         assert_eq!(stored, *seq, "{name}");
     }
+    let signed_out = signed_out.lock().unwrap();
+    for whose in signed_out.iter() {
+        let marks = "SELECT count(*) FROM watermarks WHERE subject = ?1";
+        let marks: u64 = db.query_row(marks, [whose], |row| row.get(0)).unwrap();
+        assert_eq!(marks, 1, "{whose} was signed out, and is not");
+    }
+    assert!(signed_out.len() > rounds() / 2, "people were signed out: {}", signed_out.len());
     let (rows, last): (u64, u64) = db
         .query_row("SELECT count(*), max(seq) FROM audit", [], |row| Ok((row.get(0)?, row.get(1)?)))
         .unwrap();
     assert_eq!(rows, last, "the sequence has no gap");
+    println!(
+        "{} kills: {answered} registrations and {} sign-outs answered, {rows} rows, none lost",
+        rounds(),
+        signed_out.len()
+    );
     let (verified, verdict) = verify(data.path());
     assert!(verified, "{verdict:?}");
 }
@@ -302,6 +411,9 @@ struct Registrar {
     url: String,
     http: reqwest::Client,
     token: String,
+    admin: String,
+    /// Whom the hub said to have signed out.
+    signed_out: Arc<Mutex<Vec<String>>>,
 }
 
 impl Registrar {
@@ -316,6 +428,26 @@ impl Registrar {
             return None;
         }
         answer.json::<serde_json::Value>().await.ok()?["seq"].as_u64()
+    }
+}
+
+impl Registrar {
+    /// Registers a session of a person of its own, and signs that person out.
+    async fn sign_out(&self, name: &str) {
+        let whose = format!("out-{name}");
+        let body = json!({
+            "subject": { "format": "opaque", "id": whose }, "session_id": whose, "kind": "web",
+            "auth_time": exeunt_hub::sequencer::now(),
+        });
+        let ask = self.http.post(format!("{}/v1/sessions", self.url)).bearer_auth(&self.token);
+        if ask.json(&body).send().await.is_err() {
+            return;
+        }
+        let ask = self.http.post(format!("{}/v1/sign-out", self.url)).bearer_auth(&self.admin);
+        let Ok(answer) = ask.json(&json!({ "subject": whose })).send().await else { return };
+        if answer.status().is_success() {
+            self.signed_out.lock().unwrap().push(whose);
+        }
     }
 }
 
@@ -367,9 +499,9 @@ impl Killable {
         answer.json::<exeunt_api::TokenResponse>().await.unwrap().access_token
     }
 
-    fn registrar(&self, token: &str) -> Registrar {
+    fn registrar(&self, token: &str, signed_out: &Arc<Mutex<Vec<String>>>) -> Registrar {
         let (url, http, token) = (self.url.clone(), self.http.clone(), token.to_owned());
-        Registrar { url, http, token }
+        Registrar { url, http, token, admin: self.admin.clone(), signed_out: signed_out.clone() }
     }
 
     async fn check(&self, token: &str, name: &str, seq: u64) -> reqwest::StatusCode {

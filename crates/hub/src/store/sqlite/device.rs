@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension as _, params};
 use serde_json::json;
 
 use super::session::{short, watermark};
-use super::words::{id, meaning, word};
+use super::words::{any, id, meaning, word};
 use super::{Done, Note, Stop, Work, check_epoch, first_sight, log};
 use crate::store::command::{DeviceSession, Progressed};
 use crate::store::{Refused, Reply};
@@ -98,6 +98,10 @@ fn late(work: &Work<'_>, ask: &DeviceSession, txn: String) -> Result<Late, Stop>
         .query_row([&txn, ask.from.device.as_str()], |row| row.get(0))
         .optional()?;
     let txn: Txn = id(txn)?;
+    // The mark of a restore ends what is at relying services, and orders nothing.
+    if !any(work.db, "SELECT 1 FROM txns WHERE txn = ?1", [txn.as_str()])? {
+        return Ok(Late::No);
+    }
     Ok(match answered {
         None => Late::ToOrder(txn),
         Some(false) => Late::Ordered(txn),

@@ -41,7 +41,8 @@ pub(super) fn enrol(work: &mut Work<'_>, ask: &Enrol) -> Result<Done, Stop> {
     if any(work.db, taken, [kid.as_str(), device.as_str()])? {
         return Err(Refused::KeyTaken.into());
     }
-    let epoch = earlier.unwrap_or(0) + 1;
+    let floor = super::restored::epoch_floor(work.db)?;
+    let epoch = earlier.unwrap_or(0).max(floor) + 1;
     write(work, ask, &device, epoch)?;
     work.db
         .prepare_cached("UPDATE enrol_tokens SET used_by = ?2, used_jti = ?3 WHERE secret = ?1")?

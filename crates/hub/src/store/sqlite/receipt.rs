@@ -10,14 +10,18 @@ use rusqlite::{OptionalExtension as _, params};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::words::{meaning, word};
+use super::words::{any, meaning, word};
 use super::{Done, Note, Stop, Work, check_epoch, first_sight, log};
 use crate::store::command::Received;
 use crate::store::{Refused, Reply};
 
 pub(super) fn receive(work: &mut Work<'_>, ask: &Received) -> Result<Done, Stop> {
     check_epoch(work.db, &ask.from)?;
-    if !first_sight(work, &ask.from)? {
+    // A receipt is taken however old it is, and so may be one whose identifier was forgotten.
+    let kept = "SELECT 1 FROM receipts WHERE device = ?1 AND jti = ?2";
+    if !first_sight(work, &ask.from)?
+        || any(work.db, kept, [ask.from.device.as_str(), ask.from.jti.as_str()])?
+    {
         return Ok(Done::silent(Reply::Repeated));
     }
     let body = &*ask.body;
@@ -52,6 +56,10 @@ pub(super) fn receive(work: &mut Work<'_>, ask: &Received) -> Result<Done, Stop>
     if ask.unexpected_coverage {
         let (device, txn, coverage) = (&ask.from.device, &body.txn, &body.coverage);
         tracing::error!(%device, %txn, coverage, "a receipt covers what this hub does not expect");
+    }
+    if link != Link::Whole {
+        let (device, txn, chain) = (&ask.from.device, &body.txn, link.as_str());
+        tracing::error!(%device, %txn, chain, "a device's chain of receipts is broken");
     }
     let note = Note::new(format!("device:{}", ask.from.device), "receipt")
         .at_device(&ask.from.device)

@@ -13,6 +13,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema_streams.sql"),
     include_str!("schema_operators.sql"),
     include_str!("schema_logout.sql"),
+    include_str!("schema_restores.sql"),
+    include_str!("schema_alarms.sql"),
 ];
 
 /// Brings a database to this program's version, in one transaction.

@@ -5,7 +5,8 @@
 use std::path::Path;
 
 use exeunt_api::{
-    AuditEntry, DeviceInfo, HubSession, ReceiptRecord, SessionInfo, Target, TxnState, UnknownRole,
+    Alarm, AuditEntry, DeviceInfo, HubSession, ReceiptRecord, SessionInfo, Target, TxnState,
+    UnknownRole,
 };
 use exeunt_check::{RevocationState, SubjectHash, Watermark};
 use exeunt_domain::session::{SessionHash, hex};
@@ -14,7 +15,7 @@ use rusqlite::{Connection, OpenFlags, Row, Transaction, params};
 
 use super::session::{INFO, info};
 use super::words::{any, id, meaning, object};
-use super::{Stop, connector, read_head, sign_out, stream, stream_heard};
+use super::{Stop, alarm, connector, read_head, sign_out, stream, stream_heard};
 use crate::audit;
 use crate::store::command::{ProviderTarget, SignOut, SignedOut};
 use crate::store::stream::{Stream, Transmitter, Waiting};
@@ -40,6 +41,19 @@ impl SqliteView {
         )?;
         super::keep_statements(&db, 64)?;
         Ok(Self { db })
+    }
+
+    /// Writes what is durable now into the new or empty file `to`, as a database of its own.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn copy_to(&self, to: &Path) -> Result<(), StoreError> {
+        let to = to.to_str().ok_or_else(|| {
+            let say = "the name of the copy is not UTF-8";
+            StoreError::Failed(Box::new(std::io::Error::other(say)))
+        })?;
+        self.db.execute("VACUUM INTO ?1", [to])?;
+        Ok(())
     }
 
     fn read(&self) -> Result<Transaction<'_>, StoreError> {
@@ -274,6 +288,10 @@ impl View for SqliteView {
             entries.push(entry(row)?);
         }
         Ok(entries)
+    }
+
+    fn alarms(&self, before: u64, limit: usize) -> Result<Vec<Alarm>, StoreError> {
+        alarm::list(&self.db, before, limit)
     }
 
     fn audit_chain(&self, at: u64) -> Result<audit::Chain, StoreError> {

@@ -1,0 +1,2 @@
+CREATE INDEX audit_alarms ON audit(action)
+  WHERE action IN ('receipt', 'stores-returned', 'order-overdue', 'restored');
