@@ -144,7 +144,11 @@ fn files_beside(data: &Path) -> Result<Vec<(String, Vec<u8>)>, BackupError> {
             || [LOCK_FILE, ADMIN_TOKEN_FILE, head::FILE].contains(&name.as_str())
             || Path::new(&name).extension().is_some_and(|new| new == "new");
         let metadata = entry.metadata().map_err(failed)?;
-        if left_out || !metadata.is_file() {
+        if left_out {
+            continue;
+        }
+        if !metadata.is_file() {
+            tracing::warn!(name, "this is no file of the hub's, and is not copied");
             continue;
         }
         if metadata.len() > MOST {

@@ -69,6 +69,13 @@ impl SqliteStore {
             .open(path)
             .map_err(|error| StoreError::Failed(Box::new(error)))?;
         let mut db = connect(path)?;
+        match settle(&db) {
+            Ok(true) => {}
+            Ok(false) => tracing::warn!("a reader keeps the write-ahead log from being moved"),
+            // Without room the record can still be read, and every write is refused until there is.
+            Err(StoreError::Full) => tracing::warn!("no room to move the write-ahead log"),
+            Err(error) => return Err(error),
+        }
         schema::migrate(&mut db)?;
         let head = read_head(&db)?;
         Ok(Self { path: path.to_owned(), db, head, round: prune::Round::default() })
@@ -166,6 +173,10 @@ impl Store for SqliteStore {
 
     fn reopen(&mut self) -> Result<(), StoreError> {
         self.db = connect(&self.path)?;
+        if !settle(&self.db)? {
+            let say = "a reader keeps the write-ahead log from being moved";
+            return Err(StoreError::Failed(Box::new(std::io::Error::other(say))));
+        }
         self.head = read_head(&self.db)?;
         Ok(())
     }
@@ -205,6 +216,15 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     db.pragma_update(None, "cache_size", -CACHE_KIB)?;
     keep_statements(&db, 128)?;
     Ok(db)
+}
+
+/// Moves everything from the write-ahead log into the database, and begins the log anew. After a sync
+/// that failed the kernel may take pages for written that are not, and never write them: a commit
+/// that followed them in the log would be lost with them at the next power cut.
+/// False: a reader is in the way.
+fn settle(db: &Connection) -> Result<bool, StoreError> {
+    let busy: bool = db.query_row("PRAGMA wal_checkpoint(RESTART)", [], |row| row.get(0))?;
+    Ok(!busy)
 }
 
 /// What every connection to the record is set to: statements are compiled once.

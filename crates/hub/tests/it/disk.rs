@@ -4,7 +4,7 @@
 
 mod vfs;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -74,6 +74,22 @@ impl Disk {
         }
         let state = Mutex::new(State { journal, ..State::default() });
         let disk = Arc::new(Self { dir, state });
+        vfs::watch(&disk);
+        disk
+    }
+
+    /// What a process that is killed leaves: everything that it wrote can be read, whether it is safe
+    /// or not. `dir` is to hold it, and is noted from there on.
+    pub(crate) fn after_kill(&self, dir: &Path) -> Arc<Self> {
+        let state = self.state();
+        let files: BTreeSet<&String> = state.journal.iter().map(|(name, _)| name).collect();
+        for name in files {
+            // One that was deleted is not there.
+            let _ = std::fs::copy(self.dir.join(name), dir.join(name));
+        }
+        let state = State { journal: state.journal.clone(), ..State::default() };
+        let dir = dir.canonicalize().unwrap();
+        let disk = Arc::new(Self { dir, state: Mutex::new(state) });
         vfs::watch(&disk);
         disk
     }

@@ -163,15 +163,16 @@ fn a_store_that_does_not_sync_at_each_commit_would_lose_some() {
 #[test]
 fn what_is_answered_after_a_sync_failed_survives_the_next_power_cut() {
     for restart in [false, true] {
-        let (_dir, disk, db) = watched();
+        let (_dir, mut disk, db) = watched();
         let mut answered = history(&disk, &db, 6);
         let mut store = SqliteStore::open(&db).unwrap();
+        let anew = tempfile::tempdir().unwrap();
         disk.fail(Some(Fault::Sync));
         store.apply(&[register(6, 2000)], &mut mint(2000)).unwrap_err();
         disk.fail(None);
         if restart {
-            // As a process that is killed leaves it: nothing is tidied away.
-            std::mem::forget(store);
+            disk = disk.after_kill(anew.path());
+            let db = anew.path().canonicalize().unwrap().join("hub.db");
             store = SqliteStore::open(&db).unwrap();
         } else {
             store.reopen().unwrap();
