@@ -3,7 +3,8 @@
 //! It refuses unknown fields in requests, so that a misspelt restriction never widens an order.
 
 use exeunt_domain::{
-    DeviceId, Outcome, Proof, SessionKind, SessionStatus, Subject, Tier, Timestamp, Txn,
+    DeviceId, Group, Outcome, Proof, SessionKind, SessionStatus, Subject, Tenant, Tier, Timestamp,
+    Txn,
 };
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,12 @@ pub struct DeviceTokenRequest {
     /// The device's name-to-be. Only a token that names an enrolled device can enrol it anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<DeviceId>,
+    /// The group that the device will belong to, such as all kiosks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<Group>,
+    /// The tenant that the device will belong to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<Tenant>,
     /// Seconds until the token expires; an hour when absent, at most thirty days.
     #[serde(default, deserialize_with = "crate::number::whole")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -52,6 +59,16 @@ pub struct DeviceInfo {
     pub id: DeviceId,
     /// Which enrolment.
     pub epoch: u64,
+    /// Its group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<Group>,
+    /// Its tenant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<Tenant>,
+    /// Whether its warden said that it holds itself to the approvers in force; None before it said
+    /// anything, or while there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub knows_approvers: Option<bool>,
     /// When it was enrolled.
     pub enrolled: Timestamp,
     /// When it last polled, if it did since the hub started.
@@ -158,7 +175,7 @@ pub struct SignOutRequest {
     /// Whose sessions, as people type it (`Subject::parse`).
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 1024), regex(pattern = crate::NAME)))]
     pub subject: String,
-    /// How much is to end; `sign-out` when absent. `purge` is refused.
+    /// How much is to end; `sign-out` when absent. `purge` needs a proposal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tier: Option<Tier>,
     /// Words for the record and for the person.

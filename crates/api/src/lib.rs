@@ -4,6 +4,7 @@
 //! It refuses to carry secrets back: a token appears only in the one answer that mints it.
 
 pub mod admin;
+pub mod approval;
 pub mod device;
 pub mod error;
 pub mod event;
@@ -17,6 +18,11 @@ pub use admin::{
     Alarm, AlarmList, AuditEntry, AuditVerdict, CannotEnd, DeviceInfo, DeviceList,
     DeviceTokenRequest, DeviceTokenResponse, ReceiptRecord, ServiceRequest, ServiceResponse,
     SessionInfo, SessionList, SignOutRequest, SignOutResponse,
+};
+pub use approval::{
+    ApproveRequest, ApprovedBy, ApproverInfo, ApproverList, ApproverRequest, ApproverResponse,
+    ChangeRequest, Matter, NewApprover, ProposalInfo, ProposalList, ProposalRequest,
+    ProposalStatus, Reach,
 };
 pub use device::{HubSession, Target, TxnState};
 pub use error::{ErrorBody, ErrorDetail, SetErrorBody};

@@ -46,6 +46,12 @@ pub const SIGN_OUT: &str = "/v1/sign-out";
 pub const TXN: &str = "/v1/txn";
 /// Receipts; a `/TXN` follows.
 pub const RECEIPTS: &str = "/v1/receipts";
+/// Who may approve what needs a quorum.
+pub const APPROVERS: &str = "/v1/approvers";
+/// What waits for approvals; a `/TXN` follows.
+pub const PROPOSALS: &str = "/v1/proposals";
+/// Proposes a change of what enrolments fixed.
+pub const CHANGES: &str = "/v1/changes";
 /// The audit log.
 pub const AUDIT: &str = "/v1/audit";
 /// What an operator has to look at.
@@ -75,6 +81,24 @@ pub fn txn_cancel(txn: &Txn) -> String {
 #[must_use]
 pub fn device_txn(txn: &Txn) -> String {
     format!("{DEVICE_TXN}/{txn}")
+}
+
+/// The proposal under `txn`.
+#[must_use]
+pub fn proposal(txn: &Txn) -> String {
+    format!("{PROPOSALS}/{txn}")
+}
+
+/// Where an approval of `txn` is sent.
+#[must_use]
+pub fn approve(txn: &Txn) -> String {
+    format!("{PROPOSALS}/{txn}/approve")
+}
+
+/// Where `txn` is taken back before it is committed.
+#[must_use]
+pub fn withdraw(txn: &Txn) -> String {
+    format!("{PROPOSALS}/{txn}/withdraw")
 }
 
 /// The receipts of `txn`.

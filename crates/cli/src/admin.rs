@@ -3,12 +3,15 @@
 //! It refuses to keep a token where others read it.
 
 mod alarm;
+mod approver;
+mod approver_key;
 mod audit;
 mod credentials;
 mod device;
 mod hub;
 mod login;
 mod operator;
+mod proposal;
 mod session;
 mod sign_in;
 mod sign_out;
@@ -29,6 +32,13 @@ pub(crate) fn run(out: Out, command: Admin) -> Result<u8, Fault> {
             Admin::Device(command) => device::run(out, command).await,
             Admin::Transmitter(command) => transmitter::run(out, command).await,
             Admin::Session(command) => session::run(out, command).await,
+            Admin::Approver(command) => approver::run(out, command).await,
+            Admin::Approve(typed) => approver::approve(out, typed).await,
+            Admin::Proposal(command) => proposal::run(out, command).await,
+            Admin::Change(command) => proposal::change(out, command).await,
+            Admin::SignOut(typed) if proposal::needs_quorum(&typed) => {
+                proposal::propose(out, typed).await
+            }
             Admin::SignOut(typed) => sign_out::run(out, typed).await,
             Admin::Txn(command) => txn::run(out, command).await,
             Admin::Audit(command) => audit::run(out, command).await,

@@ -3,6 +3,7 @@
 //! It refuses to name a command that is not there yet.
 
 pub(crate) mod admin;
+pub(crate) mod approval;
 pub(crate) mod transmitter;
 
 use std::path::PathBuf;

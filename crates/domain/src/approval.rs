@@ -6,13 +6,14 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DeviceId, Kid, Subject, Tier, Timestamp, Txn};
+use crate::{DeviceId, Group, Kid, Subject, Tenant, Tier, Timestamp, Txn};
 
 /// How many approvers are needed unless a set says otherwise.
 pub const USUAL_QUORUM: u32 = 2;
 
 /// Everything about a demand that decides what it can do. Approvers sign its digest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Proposal {
     /// The hub's issuer name: approvals for one hub are worth nothing at another.
@@ -28,12 +29,15 @@ pub struct Proposal {
     /// The requester's own approver key, which does not count here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requester_key: Option<Kid>,
+    /// Hub time at which it was proposed. A device that was enrolled later refuses it.
+    pub proposed: Timestamp,
     /// Hub time after which devices refuse it.
     pub deadline: Timestamp,
 }
 
 /// Which devices a proposal is for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "to", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Targets {
     /// These.
@@ -41,23 +45,58 @@ pub enum Targets {
         /// Each by its id.
         ids: BTreeSet<DeviceId>,
     },
+    /// Every device of a group.
+    Group {
+        /// Which.
+        name: Group,
+    },
+    /// Every device of a tenant.
+    Tenant {
+        /// Which.
+        name: Tenant,
+    },
     /// Every device that is enrolled with the hub.
     Everyone,
 }
 
+/// What a device is called and what it belongs to, as its enrolment fixed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// The device.
+    pub device: DeviceId,
+    /// Its group.
+    pub group: Option<Group>,
+    /// Its tenant.
+    pub tenant: Option<Tenant>,
+}
+
 impl Targets {
-    /// Whether `device` is among them.
+    /// Whether a device is among them.
     #[must_use]
-    pub fn include(&self, device: &DeviceId) -> bool {
+    pub fn include(&self, member: &Member) -> bool {
         match self {
-            Targets::Devices { ids } => ids.contains(device),
+            Targets::Devices { ids } => ids.contains(&member.device),
+            Targets::Group { name } => member.group.as_ref() == Some(name),
+            Targets::Tenant { name } => member.tenant.as_ref() == Some(name),
             Targets::Everyone => true,
+        }
+    }
+
+    /// The audience of the one SET that goes to all of them; None for a list, where each has its own.
+    #[must_use]
+    pub fn audience(&self) -> Option<String> {
+        match self {
+            Targets::Devices { .. } => None,
+            Targets::Group { name } => Some(format!("urn:exeunt:group:{name}")),
+            Targets::Tenant { name } => Some(format!("urn:exeunt:tenant:{name}")),
+            Targets::Everyone => Some("urn:exeunt:everyone".to_owned()),
         }
     }
 }
 
 /// What is to be done at each target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "act", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Act {
     /// An order.
@@ -88,6 +127,7 @@ pub enum Act {
 
 /// Who may approve, and how many of them it takes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Approvers {
     /// Their keys, by thumbprint.
@@ -106,6 +146,7 @@ impl Approvers {
 
 /// One approver's signature over a proposal's digest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Approval {
     /// The approver's public Ed25519 key, unpadded base64url (RFC 8037 `x`).
@@ -140,11 +181,22 @@ mod tests {
     }
 
     #[test]
-    fn everyone_includes_any_device_and_a_list_only_its_own() {
-        let (a, b) = (DeviceId::parse("a").unwrap(), DeviceId::parse("b").unwrap());
+    fn everyone_includes_any_device_a_list_its_own_and_a_group_its_members() {
+        let member = |device: &str, group: Option<&str>| Member {
+            device: DeviceId::parse(device).unwrap(),
+            group: group.map(|name| Group::parse(name).unwrap()),
+            tenant: group.map(|name| Tenant::parse(name).unwrap()),
+        };
+        let (a, b) = (member("a", None), member("b", Some("kiosks")));
         assert!(Targets::Everyone.include(&a));
-        let list = Targets::Devices { ids: BTreeSet::from([a.clone()]) };
+        let list = Targets::Devices { ids: BTreeSet::from([a.device.clone()]) };
         assert!(list.include(&a) && !list.include(&b));
+        let kiosks = Targets::Group { name: Group::parse("kiosks").unwrap() };
+        // A device that is called as the group is belongs to it no more than any other.
+        assert!(kiosks.include(&b) && !kiosks.include(&a));
+        assert!(!kiosks.include(&member("kiosks", None)));
+        let tenant = Targets::Tenant { name: Tenant::parse("kiosks").unwrap() };
+        assert!(tenant.include(&b) && !tenant.include(&a));
     }
 
     #[test]

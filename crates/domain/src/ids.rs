@@ -108,6 +108,16 @@ id!(
     "device id"
 );
 id!(
+    /// A group of devices, such as all kiosks, as a device's enrolment fixed it.
+    Group,
+    "group"
+);
+id!(
+    /// A tenant that devices belong to, as a device's enrolment fixed it.
+    Tenant,
+    "tenant"
+);
+id!(
     /// A session at its issuer. The hub stores only its hash.
     SessionId,
     "session id"

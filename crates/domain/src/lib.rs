@@ -12,9 +12,9 @@ pub mod session;
 pub mod subject;
 pub mod tier;
 
-pub use approval::{Act, Approval, Approvers, Proposal, Quorum, Targets};
+pub use approval::{Act, Approval, Approvers, Member, Proposal, Quorum, Targets};
 pub use clock::{Instant, Timestamp};
-pub use ids::{DeviceId, InvalidId, Jti, Kid, SessionId, Txn};
+pub use ids::{DeviceId, Group, InvalidId, Jti, Kid, SessionId, Tenant, Txn};
 pub use order::{Authority, Order};
 pub use outcome::{Outcome, Verdict};
 pub use receipt::{ReceiptBody, StepReport, StoreReport};

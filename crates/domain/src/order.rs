@@ -8,6 +8,8 @@ use crate::{DeviceId, Jti, Quorum, Subject, Tier, Timestamp, Txn};
 
 /// Event type of an order, as the hub signs it for one device.
 pub const ORDER_EVENT: &str = "urn:exeunt:secevent:order";
+/// Event type of an order to a group, a tenant or everyone: signed once, the same bytes to each.
+pub const WIDE_ORDER_EVENT: &str = "urn:exeunt:secevent:wide-order";
 /// Event type of a receipt, as a device signs it.
 pub const RECEIPT_EVENT: &str = "urn:exeunt:secevent:receipt";
 /// Event type of a step towards a receipt: delivered, fenced or contained, signed by the device.
@@ -57,6 +59,20 @@ pub struct Order {
     /// What approvers signed for it, where it needs a quorum.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quorum: Option<Quorum>,
+}
+
+/// The claims inside a [`WIDE_ORDER_EVENT`]. What is demanded, of whom and until when is what the
+/// approvers signed, and is said nowhere else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WideOrder {
+    /// What approvers signed.
+    pub quorum: Quorum,
+    /// Hub time at which the order was signed.
+    pub issued: Timestamp,
+    /// Words for the people at the devices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// Who may demand containment of a device. There are exactly three.

@@ -38,6 +38,10 @@ const LOOK: Who = Operator(&[Viewer, Responder, Approver, Auditor, Administrator
 const LOOK_AT_ONE: Who = Operator(&Role::ALL);
 /// Who may sign one named subject out.
 const ACT_ON_ONE: Who = Operator(&[HelpDesk, Responder, Administrator]);
+/// Who may propose an order that reaches many.
+const PROPOSE: Who = Operator(&[Responder, Administrator]);
+/// Who may approve what others proposed.
+const APPROVE: Who = Operator(&[Approver]);
 /// Who may read the audit.
 const AUDIT: Who = Operator(&[Auditor, Administrator]);
 /// Who may set the hub up.
@@ -102,10 +106,19 @@ pub const RULES: &[Rule] = &[
     Rule("POST", "/v1/txn/{txn}/cancel", ACT_ON_ONE),
     Rule("GET", "/v1/devices", LOOK),
     Rule("GET", "/v1/alarms", LOOK),
+    Rule("GET", "/v1/approvers", LOOK),
+    Rule("GET", "/v1/proposals", LOOK),
+    Rule("GET", "/v1/proposals/{txn}", LOOK),
+    Rule("POST", "/v1/proposals", PROPOSE),
+    Rule("POST", "/v1/proposals/{txn}/withdraw", PROPOSE),
+    Rule("POST", "/v1/proposals/{txn}/approve", APPROVE),
     Rule("GET", "/v1/connectors", LOOK),
     Rule("GET", "/v1/transmitters", LOOK),
     Rule("GET", "/v1/audit", AUDIT),
     Rule("GET", "/v1/audit/verify", AUDIT),
+    Rule("POST", "/v1/approvers", SET_UP),
+    Rule("POST", "/v1/changes", SET_UP),
+    Rule("DELETE", "/v1/devices/{device}", SET_UP),
     Rule("POST", "/v1/device-tokens", SET_UP),
     Rule("POST", "/v1/admin-tokens", SET_UP),
     Rule("DELETE", "/v1/admin-tokens/{name}", SET_UP),

@@ -1,5 +1,5 @@
 //! What only an operator may do: mint enrolment tokens and operators' tokens, take these back,
-//! register services, list devices.
+//! register services, list and remove devices.
 //!
 //! It refuses to show a secret twice: each is in the answer that mints it, and nowhere else.
 
@@ -11,6 +11,7 @@ use exeunt_api::{
     AdminTokenRequest, AdminTokenResponse, DeviceList, DeviceTokenRequest, DeviceTokenResponse,
     OperatorInfo, ServiceRequest, ServiceResponse, VERSION,
 };
+use exeunt_domain::{Approvers, DeviceId};
 use exeunt_ssf::EnrolToken;
 
 use crate::Hub;
@@ -42,18 +43,32 @@ pub async fn device_token(
     }
     let secret = random()?;
     let expires = now().plus_ms(ttl * 1000);
+    let read = |view: &dyn crate::store::View| Ok((view.approvers()?, view.orders_per_hour()?));
+    let (set, limit) = hub.views.read(read).await?;
+    let keys = set.approvers.iter().map(|one| one.kid.clone()).collect();
+    let approvers = set.needed.map(|needed| Approvers { keys, needed });
     let token = EnrolToken {
         v: VERSION,
         hub: hub.url.clone(),
         issuer: hub.issuer.clone(),
         secret: secret.clone(),
-        thumbprints: vec![hub.key.kid().clone()],
-        approvers: None,
+        thumbprints: vec![hub.keys.now().kid().clone()],
+        approvers: approvers.clone(),
+        orders_per_hour: Some(limit.unwrap_or(hub.limits.orders_per_hour)),
+        group: ask.group.clone(),
+        tenant: ask.tenant.clone(),
         name: ask.name.as_ref().map(ToString::to_string),
         expires,
     };
-    let (actor, name) = (admin.actor, ask.name);
-    let mint = MintToken { actor, secret: hash(&secret), name, expires };
+    let mint = MintToken {
+        actor: admin.actor,
+        secret: hash(&secret),
+        name: ask.name,
+        group: ask.group,
+        tenant: ask.tenant,
+        approvers,
+        expires,
+    };
     hub.sequencer.submit(Command::MintToken(mint)).await?.reply?;
     let minted = DeviceTokenResponse { v: VERSION, token: token.encode(), expires };
     Ok((StatusCode::CREATED, Json(minted)))
@@ -145,11 +160,25 @@ pub async fn devices(
     Ok(Json(DeviceList { v: VERSION, devices }))
 }
 
+/// `DELETE /v1/devices/{device}`: its enrolment ends at once. A later one is a new epoch.
+///
+/// # Errors
+/// [`ApiError`].
+pub async fn remove_device(
+    State(hub): State<Arc<Hub>>,
+    admin: Admin,
+    Named(device): Named<DeviceId>,
+) -> Result<StatusCode, ApiError> {
+    let command = Command::RemoveDevice { actor: admin.actor, device };
+    hub.sequencer.submit(command).await?.reply?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 fn random() -> Result<String, ApiError> {
     exeunt_ssf::random_token().map_err(|_| ApiError::internal("no randomness"))
 }
 
-fn named(what: &str, text: String) -> Result<String, ApiError> {
+pub(crate) fn named(what: &str, text: String) -> Result<String, ApiError> {
     let text = text.trim().to_owned();
     if text.is_empty() || text.chars().count() > 256 || text.chars().any(char::is_control) {
         return Err(ApiError::invalid(format!(

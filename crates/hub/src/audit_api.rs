@@ -9,7 +9,6 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use exeunt_api::number::LARGEST;
 use exeunt_api::{AlarmList, AuditVerdict};
-use exeunt_ssf::Jwks;
 use serde::Deserialize;
 
 use crate::Hub;
@@ -89,7 +88,7 @@ pub async fn verify(
     State(hub): State<Arc<Hub>>,
     _admin: Admin,
 ) -> Result<Json<AuditVerdict>, ApiError> {
-    let (data, keys) = (hub.data.path().to_owned(), Jwks::of(hub.key.jwk()));
+    let (data, keys) = (hub.data.path().to_owned(), hub.keys.own());
     let verdict = hub
         .views
         .read(move |view| {

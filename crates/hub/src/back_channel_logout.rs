@@ -77,7 +77,7 @@ async fn take(hub: &Arc<Hub>, request: Request) -> Result<(), Denied> {
         // Whoever has no session here is logged out here already (§2.7).
         Ok(Reply::SignedOut(_) | Reply::Done | Reply::Unresolved) => Ok(()),
         Ok(Reply::Repeated) => Err(invalid("this token was used before".into())),
-        Ok(Reply::Registered(_) | Reply::Enrolled { .. }) => {
+        Ok(Reply::Registered(_) | Reply::Proposal(_) | Reply::Enrolled { .. }) => {
             Err(ApiError::internal("a log-out answered as something else").into())
         }
         Err(Refused::TooManySignals) => Err(ApiError::from(Refused::TooManySignals).into()),

@@ -101,7 +101,7 @@ pub fn backup(data: &Path, to: &Path) -> Result<Copied, BackupError> {
 }
 
 fn copy(data: &Path, to: &Path, key: &SigningKey) -> Result<Copied, BackupError> {
-    let keys = Jwks::of(key.jwk());
+    let keys = crate::keys::beside(data)?;
     // The head first: the log may grow after it, never end before it.
     let signed = head::read(data, &keys);
     let taken = now();

@@ -293,6 +293,21 @@ impl DataDir {
         }
     }
 
+    /// Names of files that begin so, in order.
+    ///
+    /// # Errors
+    /// [`DataError::Io`].
+    pub fn names_beginning_with(&self, start: &str) -> Result<Vec<String>, DataError> {
+        let failed = |source| DataError::Io { path: self.path.clone(), source };
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(&self.path).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            names.extend(name.to_str().filter(|name| name.starts_with(start)).map(str::to_owned));
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
     /// A file that only its owner reads; None when it is absent or empty.
     ///
     /// # Errors

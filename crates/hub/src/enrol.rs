@@ -55,7 +55,8 @@ pub async fn enrol(
             | Reply::Repeated
             | Reply::Unresolved
             | Reply::Registered(_)
-            | Reply::SignedOut(_),
+            | Reply::SignedOut(_)
+            | Reply::Proposal(_),
         ) => Err(ApiError::internal("an enrolment answered as something else").into()),
         Err(refused) => {
             tracing::warn!(jti = %set.jti, %refused, "an enrolment was refused");
@@ -78,14 +79,15 @@ fn answer(hub: &Hub, device: DeviceId, epoch: u64) -> Result<Response, NotAccept
     let jti = exeunt_ssf::new_id(now).map_err(|_| ApiError::internal("no randomness"))?;
     let jti = Jti::parse(jti).map_err(|_| ApiError::internal("a fresh id is no id"))?;
     let about = serde_json::json!({ "format": "opaque", "id": device });
+    let key = hub.keys.now();
     let event = EnrolledEvent {
         device: device.clone(),
         epoch,
-        hub_jwks: Jwks::of(hub.key.jwk()),
+        hub_jwks: Jwks::of(key.jwk()),
         hub_time: now,
         orders_per_hour: hub.limits.orders_per_hour,
     };
     let set = Set::new(&hub.issuer, device.as_str(), jti, now, ENROLLED_EVENT, &event)?;
-    let compact = hub.key.sign(&set.about(about))?;
+    let compact = key.sign(&set.about(about))?;
     Ok(([(CONTENT_TYPE, SET_MEDIA_TYPE)], compact).into_response())
 }

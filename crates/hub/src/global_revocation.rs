@@ -112,7 +112,7 @@ async fn take(hub: &Arc<Hub>, request: Request) -> Result<(), Denied> {
         Reply::Unresolved => {
             Err(ApiError::not_found("nobody here is meant by this subject").into())
         }
-        Reply::Done | Reply::Registered(_) | Reply::Enrolled { .. } => {
+        Reply::Done | Reply::Registered(_) | Reply::Proposal(_) | Reply::Enrolled { .. } => {
             Err(ApiError::internal("a revocation answered as something else").into())
         }
     }

@@ -22,8 +22,8 @@ use crate::access::Doors;
 use crate::sequencer::Unavailable;
 use crate::store::{Refused, StoreError};
 use crate::{
-    Hub, admin, audit_api, back_channel_logout, check_api, enrol, global_revocation, oauth,
-    receipts, receiver, registry,
+    Hub, admin, approvals, audit_api, back_channel_logout, check_api, enrol, global_revocation,
+    oauth, receipts, receiver, registry,
 };
 use crate::{
     connectors, forward_auth, introspect, lease, openapi, provider_commands, revoke, sign_in, ssf,
@@ -90,6 +90,15 @@ fn operators(doors: Doors) -> Doors {
         .open(POST, path::ADMIN_TOKENS, admin::admin_token)
         .open(DELETE, &format!("{}/{{name}}", path::ADMIN_TOKENS), admin::remove_operator)
         .open(GET, path::DEVICES, admin::devices)
+        .open(DELETE, &format!("{}/{{device}}", path::DEVICES), admin::remove_device)
+        .open(GET, path::APPROVERS, approvals::approvers)
+        .open(POST, path::APPROVERS, approvals::set)
+        .open(GET, path::PROPOSALS, approvals::list)
+        .open(POST, path::PROPOSALS, approvals::propose)
+        .open(GET, &txn(path::PROPOSALS, ""), approvals::show)
+        .open(POST, &txn(path::PROPOSALS, "/approve"), approvals::approve)
+        .open(POST, &txn(path::PROPOSALS, "/withdraw"), approvals::withdraw)
+        .open(POST, path::CHANGES, approvals::change)
         .open(POST, path::SERVICES, admin::service)
         .open(POST, path::SIGN_OUT, revoke::sign_out)
         .open(GET, &txn(path::TXN, ""), revoke::txn)
@@ -215,6 +224,11 @@ impl From<Refused> for ApiError {
         match refused.code() {
             "unknown_subject" => error.hint("check the spelling; nobody was signed out"),
             "preview_changed" => error.hint("ask for the preview again; nobody was signed out"),
+            "forbidden" if refused == Refused::NotYourKey => {
+                error.hint("log in as yourself, and approve with your own key")
+            }
+            "conflict" if refused == Refused::NoApprovers => error
+                .hint("name them: `exeunt admin approver add`, then `exeunt admin approver enact`"),
             "stale_auth" => error.hint("send the person through a fresh sign-in"),
             _ => error,
         }

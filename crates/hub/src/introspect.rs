@@ -82,7 +82,7 @@ fn sign(hub: &Hub, client: &Client, answer: Value) -> Result<String, ApiError> {
     let claims = json!({
         "iss": hub.issuer, "aud": client.id, "iat": now().as_secs(), "token_introspection": answer,
     });
-    let signed = hub.key.sign_jwt(SIGNED_TYP, &claims);
+    let signed = hub.keys.now().sign_jwt(SIGNED_TYP, &claims);
     signed.map_err(|_| ApiError::internal("an introspection answer cannot be signed"))
 }
 

@@ -17,8 +17,11 @@ use crate::Hub;
 use crate::http::{ApiError, Compact, NotAccepted, SetRefused};
 use crate::oauth::Agent;
 use crate::sequencer::now;
+use crate::store::Command;
+use crate::store::command::Standing;
 
-/// `POST /v1/device/lease`: answers the hub's signed renewal, a compact SET. Nothing is stored.
+/// `POST /v1/device/lease`: answers the hub's signed renewal, a compact SET. What the warden says that
+/// it holds itself to is kept when it is news.
 ///
 /// # Errors
 /// [`NotAccepted`]: 400 when the request is not the device's own, or of an enrolment that is over.
@@ -35,6 +38,12 @@ pub async fn renew(
     if asked.nonce.is_empty() || asked.nonce.len() > 256 {
         return Err(SetRefused::new("invalid_request", "a nonce has 1 to 256 bytes").into());
     }
+    let known = hub.shared.device(&agent.device).and_then(|device| device.in_force);
+    if known.as_deref() != Some(&asked.in_force) {
+        let (device, epoch) = (agent.device.clone(), agent.epoch);
+        let stands = Standing { device, epoch, in_force: asked.in_force };
+        hub.sequencer.submit(Command::Stands(stands)).await?.reply?;
+    }
     let device = agent.device.clone();
     let last_order =
         hub.views.read(move |view| view.last_order(&device)).await.map_err(ApiError::from)?;
@@ -50,6 +59,6 @@ pub async fn renew(
     };
     let about = serde_json::json!({ "format": "opaque", "id": agent.device });
     let set = Set::new(&hub.issuer, agent.device.as_str(), jti, now, LEASE_EVENT, &event)?;
-    let compact = hub.key.sign(&set.about(about))?;
+    let compact = hub.keys.now().sign(&set.about(about))?;
     Ok(([(CONTENT_TYPE, SET_MEDIA_TYPE)], compact).into_response())
 }

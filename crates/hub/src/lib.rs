@@ -4,6 +4,7 @@
 
 pub mod access;
 pub mod admin;
+pub mod approvals;
 pub mod audit;
 pub mod audit_api;
 pub mod back_channel_logout;
@@ -17,6 +18,7 @@ pub mod forward_auth;
 pub mod global_revocation;
 pub mod http;
 pub mod introspect;
+pub mod keys;
 pub mod lease;
 pub mod oauth;
 pub mod openapi;
@@ -37,7 +39,6 @@ pub mod views;
 
 use std::sync::Arc;
 
-use exeunt_ssf::SigningKey;
 use tokio::sync::watch;
 
 pub use config::{Config, Limits};
@@ -48,8 +49,8 @@ pub use start::{Running, StartError, start};
 pub struct Hub {
     /// The data directory, held by this process.
     pub data: config::DataDir,
-    /// The key that signs orders and countersignatures.
-    pub key: SigningKey,
+    /// The keys that sign orders and countersignatures.
+    pub keys: Arc<keys::HubKeys>,
     /// The issuer name of this hub's SETs.
     pub issuer: String,
     /// The base URL that devices are told.

@@ -249,9 +249,8 @@ fn serve(config: Config) -> anyhow::Result<ExitCode> {
 }
 
 fn verify(data: &Path, json: bool) -> anyhow::Result<ExitCode> {
-    let seed = std::fs::read_to_string(data.join(KEY_FILE))
-        .with_context(|| format!("no hub key in {}", data.display()))?;
-    let keys = Jwks::of(SigningKey::from_seed_b64(&seed)?.jwk());
+    let keys = exeunt_hub::keys::beside(data)?;
+    anyhow::ensure!(!keys.keys.is_empty(), "no hub key in {}", data.display());
     // The head first: the log may grow after it, never end before it.
     let signed = head::read(data, &keys);
     let at = signed.as_ref().ok().copied().flatten().map_or(0, |head| head.seq);

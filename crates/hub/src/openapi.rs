@@ -11,11 +11,12 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use exeunt_api::number::LARGEST;
 use exeunt_api::{
-    AdminTokenRequest, AdminTokenResponse, AlarmList, AuditVerdict, DeviceList, DeviceTokenRequest,
-    DeviceTokenResponse, ErrorBody, ExpectRequest, NAME, OperatorInfo, ReceiptRecord,
-    ServiceRequest, ServiceResponse, SessionList, SignInFinish, SignInRequest, SignInResponse,
-    SignOutRequest, SignOutResponse, SignedIn, TransmitterInfo, TransmitterList,
-    TransmitterRequest, TxnState,
+    AdminTokenRequest, AdminTokenResponse, AlarmList, ApproveRequest, ApproverList,
+    ApproverRequest, ApproverResponse, AuditVerdict, ChangeRequest, DeviceList, DeviceTokenRequest,
+    DeviceTokenResponse, ErrorBody, ExpectRequest, NAME, OperatorInfo, ProposalInfo, ProposalList,
+    ProposalRequest, ReceiptRecord, ServiceRequest, ServiceResponse, SessionList, SignInFinish,
+    SignInRequest, SignInResponse, SignOutRequest, SignOutResponse, SignedIn, TransmitterInfo,
+    TransmitterList, TransmitterRequest, TxnState,
 };
 use schemars::generate::SchemaSettings;
 use schemars::{SchemaGenerator, json_schema};
@@ -91,6 +92,13 @@ pub fn undescribed() -> Vec<String> {
 }
 
 fn operations() -> Vec<Operation> {
+    let mut all = one_alone();
+    all.extend(approvals());
+    all
+}
+
+/// What one operator alone may do.
+fn one_alone() -> Vec<Operation> {
     let subject = "Whose, as people type it: a name, an address, `acct:…`, or `ISSUER|SUB`.";
     vec![
         Operation::get("/v1/operator", "Who is asking, and what they may do")
@@ -142,6 +150,8 @@ fn operations() -> Vec<Operation> {
                 |_| json_schema!({ "type": "integer", "minimum": 0, "maximum": u32::MAX }),
             )
             .answers::<AlarmList>(200),
+        Operation::delete("/v1/devices/{device}", "Removes a device: its enrolment ends at once")
+            .answers_nothing(),
         Operation::get("/v1/audit", "The audit log, one row a line, oldest first")
             .query(
                 "after",
@@ -187,6 +197,33 @@ fn operations() -> Vec<Operation> {
         Operation::post("/v1/transmitters/{transmitter}/expect", "Expects a verification event")
             .takes::<ExpectRequest>()
             .answers_nothing(),
+    ]
+}
+
+/// What one operator alone may not do.
+fn approvals() -> Vec<Operation> {
+    vec![
+        Operation::get("/v1/approvers", "Who may approve, and how many it takes")
+            .answers::<ApproverList>(200),
+        Operation::post("/v1/approvers", "Changes who may approve, or proposes it to them")
+            .takes::<ApproverRequest>()
+            .answers::<ApproverResponse>(200)
+            .may_miss(),
+        Operation::get("/v1/proposals", "What was proposed, newest first")
+            .answers::<ProposalList>(200),
+        Operation::post("/v1/proposals", "Proposes an order that needs a quorum, or previews it")
+            .takes::<ProposalRequest>()
+            .answers::<ProposalInfo>(200)
+            .may_miss(),
+        Operation::get("/v1/proposals/{txn}", "One proposal, and who approved it")
+            .answers::<ProposalInfo>(200),
+        Operation::post("/v1/proposals/{txn}/approve", "Approves; the last one carries it out")
+            .takes::<ApproveRequest>()
+            .answers::<ProposalInfo>(200),
+        Operation::post("/v1/proposals/{txn}/withdraw", "Takes a proposal back").answers_nothing(),
+        Operation::post("/v1/changes", "Proposes a change of what enrolments fixed, or a policy")
+            .takes::<ChangeRequest>()
+            .answers::<ProposalInfo>(200),
     ]
 }
 

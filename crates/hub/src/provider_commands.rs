@@ -132,7 +132,7 @@ async fn invalidate(
             Ok((StatusCode::CONFLICT, Json(body)).into_response())
         }
         Reply::Repeated => Err(invalid("this token was used before")),
-        Reply::Done | Reply::Registered(_) | Reply::Enrolled { .. } => {
+        Reply::Done | Reply::Registered(_) | Reply::Proposal(_) | Reply::Enrolled { .. } => {
             Err(ApiError::internal("a command answered as something else").into())
         }
     }

@@ -3,7 +3,7 @@
 //! It refuses to be the record: all of it is loaded again at every start.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use exeunt_check::wire::WireDelta;
 use exeunt_check::{Batch, Delta, RevocationState};
@@ -128,6 +128,15 @@ impl Shared {
         if let Some(device) = effects.device {
             self.mail.forget(&device.id);
             write(&self.directory).devices.insert(device.id.clone(), device);
+        }
+        if let Some(device) = effects.removed_device {
+            write(&self.directory).devices.remove(&device);
+            self.mail.forget(&device);
+        }
+        if let Some((device, in_force)) = effects.in_force
+            && let Some(known) = write(&self.directory).devices.get_mut(&device)
+        {
+            known.in_force = Some(Arc::new(in_force));
         }
         if let Some(service) = effects.service {
             write(&self.directory).services.insert(service.client_id.clone(), service);

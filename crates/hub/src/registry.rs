@@ -69,6 +69,7 @@ pub async fn register(
         | Reply::Repeated
         | Reply::Unresolved
         | Reply::SignedOut(_)
+        | Reply::Proposal(_)
         | Reply::Enrolled { .. } => {
             Err(ApiError::internal("a registration answered as something else"))
         }

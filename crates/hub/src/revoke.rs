@@ -1,6 +1,6 @@
 //! Sign-out by an operator, and the state of a transaction as it changes.
 //!
-//! It refuses tier `purge`: that needs signatures which nothing here can check yet.
+//! It refuses tier `purge`: that is proposed, and carried out when enough approvers signed it.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -35,15 +35,12 @@ pub async fn sign_out(
     if ask.idempotency_key.as_ref().is_some_and(|key| key.is_empty() || key.chars().count() > 256) {
         return Err(ApiError::invalid("the idempotency key has 1 to 256 characters"));
     }
-    if ask.reason.as_ref().is_some_and(|reason| reason.chars().count() > 1024) {
-        return Err(ApiError::invalid("the reason is over 1,024 characters"));
-    }
     let command = SignOut {
         actor: admin.actor,
         txn: fresh_txn()?,
         subject: subject(&ask.subject)?,
         tier,
-        reason: ask.reason,
+        reason: reason(ask.reason)?,
         only: ask.device,
         idempotency_key: ask.idempotency_key,
         digest: ask.digest,
@@ -63,10 +60,22 @@ pub async fn sign_out(
         | Reply::Repeated
         | Reply::Unresolved
         | Reply::Registered(_)
+        | Reply::Proposal(_)
         | Reply::Enrolled { .. } => {
             Err(ApiError::internal("a sign-out answered as something else"))
         }
     }
+}
+
+/// Words for the record, if they are short enough.
+///
+/// # Errors
+/// [`ApiError`] 400.
+pub fn reason(words: Option<String>) -> Result<Option<String>, ApiError> {
+    if words.as_ref().is_some_and(|words| words.chars().count() > 1024) {
+        return Err(ApiError::invalid("the reason is over 1,024 characters"));
+    }
+    Ok(words)
 }
 
 /// What identity providers keep alive after a sign-out.
@@ -92,8 +101,10 @@ pub fn refuse_purge(tier: Tier) -> Result<(), ApiError> {
     match tier {
         Tier::Lock | Tier::SignOut => Ok(()),
         Tier::Purge => {
-            let say = "purge needs signatures of approvers, which this hub cannot collect yet";
-            Err(ApiError::new(StatusCode::FORBIDDEN, "tier_refused", say))
+            let say = "purge needs a quorum of approvers";
+            let error = ApiError::new(StatusCode::FORBIDDEN, "tier_refused", say);
+            Err(error
+                .hint("propose it: `exeunt admin sign-out --tier purge`, or POST /v1/proposals"))
         }
     }
 }

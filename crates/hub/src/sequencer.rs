@@ -8,12 +8,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use exeunt_api::Countersigned;
 use exeunt_api::event::COUNTERSIGNED_EVENT;
-use exeunt_domain::order::ORDER_EVENT;
-use exeunt_domain::{Jti, Order, Timestamp, Txn};
-use exeunt_ssf::{Set, SetError, SigningKey};
+use exeunt_domain::order::{CHANGE_EVENT, ORDER_EVENT, WIDE_ORDER_EVENT, WideOrder};
+use exeunt_domain::{Jti, Kid, Order, Timestamp, Txn};
+use exeunt_ssf::{ChangeEvent, PublicJwk, Set, SetError, SigningKey};
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::keys::HubKeys;
 use crate::publish::Shared;
 use crate::store::{Applied, Command, Keep, Mint, Pruned, Refused, Reply, Store, StoreError, View};
 
@@ -217,6 +218,13 @@ impl<S: Store> Writer<S> {
         self.minter.tick();
         match self.store.apply(commands, &mut self.minter) {
             Ok(mut applied) => {
+                // Before anyone hears of it: whatever is signed from here on is signed by the new key.
+                let rekeyed = applied.iter_mut().find_map(|done| done.effects.hub_keys.take());
+                if let Some((now, before)) = rekeyed
+                    && let Err(error) = self.minter.keys.follow(Some(&now), &before)
+                {
+                    tracing::error!(%error, "a key that was committed cannot be used");
+                }
                 self.shared.publish(&mut applied);
                 self.shared.move_head(self.store.head());
                 let answer = |done: Applied| Answer { seq: done.seq, reply: done.reply };
@@ -239,6 +247,12 @@ impl<S: Store> Writer<S> {
         let loaded = reopened.and_then(|()| self.store.view()).and_then(|view| view.load());
         match loaded {
             Ok(loaded) => {
+                let (now, before) = &loaded.hub_keys;
+                if let Err(error) = self.minter.keys.follow(now.as_ref(), before) {
+                    tracing::error!(%error, "the record cannot be served");
+                    return Err(Unavailable::Failed);
+                }
+                self.minter.settle();
                 self.shared.reload(loaded);
                 self.broken = false;
                 Ok(())
@@ -270,6 +284,7 @@ fn unavailable(error: &StoreError) -> Unavailable {
 /// Mints identifiers, times and signatures for the writer.
 #[derive(Debug)]
 pub struct Minter {
+    keys: Arc<HubKeys>,
     key: SigningKey,
     issuer: String,
     ids: uuid::ContextV7,
@@ -277,10 +292,16 @@ pub struct Minter {
 }
 
 impl Minter {
-    /// A minter under the hub's key and name.
+    /// A minter under the hub's keys and name.
     #[must_use]
-    pub fn new(key: SigningKey, issuer: String) -> Self {
-        Self { key, issuer, ids: uuid::ContextV7::new(), now: now() }
+    pub fn new(keys: Arc<HubKeys>, issuer: String) -> Self {
+        let key = keys.now();
+        Self { keys, key, issuer, ids: uuid::ContextV7::new(), now: now() }
+    }
+
+    /// Signs with the key that signs by the record: what a batch changed and lost is undone.
+    fn settle(&mut self) {
+        self.key = self.keys.now();
     }
 
     /// Takes the time for the next batch; it never goes back within a process.
@@ -314,6 +335,43 @@ impl Mint for Minter {
             .with_txn(txn.clone())
             .about(about);
         Ok((jti, self.key.sign(&set)?))
+    }
+
+    fn wide_order(&mut self, order: &WideOrder) -> Result<(Jti, String), SetError> {
+        let jti = self.jti()?;
+        let proposal = &order.quorum.proposal;
+        let audience = proposal.targets.audience();
+        let audience = audience.ok_or(SetError::WrongAudience)?;
+        let about = json!({ "format": "opaque", "id": audience });
+        let set =
+            Set::new(&self.issuer, &audience, jti.clone(), self.now, WIDE_ORDER_EVENT, order)?
+                .with_txn(proposal.txn.clone())
+                .about(about);
+        Ok((jti, self.key.sign(&set)?))
+    }
+
+    fn change(&mut self, change: &ChangeEvent, txn: &Txn) -> Result<(Jti, String), SetError> {
+        let jti = self.jti()?;
+        let device = change.device.as_str();
+        let about = json!({ "format": "opaque", "id": device });
+        let set = Set::new(&self.issuer, device, jti.clone(), self.now, CHANGE_EVENT, change)?
+            .with_txn(txn.clone())
+            .about(about);
+        Ok((jti, self.key.sign(&set)?))
+    }
+
+    fn rekey(&mut self, kid: &Kid) -> Result<PublicJwk, SetError> {
+        let unknown = || SetError::UnknownKey(kid.to_string());
+        self.key = self.keys.find(kid).ok_or_else(unknown)?;
+        Ok(self.key.jwk().clone())
+    }
+
+    fn has_key(&self, kid: &Kid) -> bool {
+        self.keys.find(kid).is_some()
+    }
+
+    fn kid(&self) -> Kid {
+        self.key.kid().clone()
     }
 
     fn countersign(&mut self, claims: &Countersigned) -> Result<String, SetError> {

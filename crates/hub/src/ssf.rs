@@ -116,13 +116,13 @@ pub async fn discovery(State(hub): State<Arc<Hub>>) -> Result<Json<Metadata>, Ap
     }))
 }
 
-/// The hub's public keys: the one that devices obey, and the one that signs streams, once there
+/// The hub's public keys: the one that devices obey, those that signed before it, and the one that signs streams, once there
 /// is one.
 #[must_use]
 pub fn jwks(hub: &Hub) -> Value {
     let signer = hub.ssf.signer.get().map(RsaSigner::jwk);
-    let keys = std::iter::once(json!(hub.key.jwk())).chain(signer.cloned());
-    json!({ "keys": keys.collect::<Vec<_>>() })
+    let own = hub.keys.published().keys.into_iter().map(|key| json!(key));
+    json!({ "keys": own.chain(signer.cloned()).collect::<Vec<_>>() })
 }
 
 /// The scopes that a client is registered with.

@@ -11,7 +11,6 @@ use exeunt_api::Role;
 use exeunt_domain::DeviceId;
 use exeunt_signal::tls::client_config;
 use exeunt_signal::{Trust, TrustError};
-use exeunt_ssf::{Jwks, SigningKey};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -19,6 +18,7 @@ use tokio::task::JoinSet;
 use crate::audit::head::{self, HeadError, HeadFile};
 use crate::config::{ADMIN_TOKEN_FILE, Config, DataDir, DataError, judge_address};
 use crate::events::{Events, PolicyFileError};
+use crate::keys::{HubKeys, MissingKey};
 use crate::publish::Shared;
 use crate::sequencer::{Minter, Sequencer, Unavailable, now};
 use crate::sign_in::{Settings, SettingsError, SignIn};
@@ -70,6 +70,9 @@ pub enum StartError {
     /// The file of polled transmitters.
     #[error(transparent)]
     Polled(#[from] ssf::polled::PolledError),
+    /// The record names a key that is not here.
+    #[error(transparent)]
+    Key(#[from] MissingKey),
     /// The connectors' file.
     #[error(transparent)]
     Connectors(#[from] connectors::BookError),
@@ -154,11 +157,13 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let trust = config.ca.clone().map_or(Trust::Platform, Trust::Also);
     let outbound = Arc::new(client_config(&trust)?);
     let data = DataDir::hold(&config.data)?;
-    let key = data.signing_key()?;
-    let keys = Jwks::of(key.jwk());
+    let keys = Arc::new(HubKeys::open(&data)?);
     let path = data.file(sqlite::FILE);
     let store = SqliteStore::open(&path)?;
-    refuse_rollback(store.head(), head::read(data.path(), &keys)?)?;
+    let loaded = store.view()?.load()?;
+    let (now_signs, before) = &loaded.hub_keys;
+    keys.follow(now_signs.as_ref(), before)?;
+    refuse_rollback(store.head(), head::read(data.path(), &keys.own())?)?;
     let address = config.listen;
     let listener = TcpListener::bind(address)
         .await
@@ -168,13 +173,13 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let url = config.public_url.unwrap_or_else(|| format!("{scheme}://{addr}"));
     let issuer = data.issuer(config.issuer.as_deref(), &url)?;
 
-    let shared = Arc::new(Shared::new(store.view()?.load()?));
-    let minter = Minter::new(key.clone(), issuer.clone());
+    let shared = Arc::new(Shared::new(loaded));
+    let minter = Minter::new(Arc::clone(&keys), issuer.clone());
     let (sequencer, writer) = Sequencer::start(store, minter, Arc::clone(&shared), &config.limits)
         .map_err(|_| StartError::System("thread"))?;
     let admin_token = bootstrap(&data, &shared, &sequencer).await?;
-    let file = HeadFile::open(data.path(), &keys)?;
-    let mut heads = Heads { file, key: key.clone(), shared: Arc::clone(&shared) };
+    let file = HeadFile::open(data.path(), &keys.own())?;
+    let mut heads = Heads { file, keys: Arc::clone(&keys), shared: Arc::clone(&shared) };
     // Before anyone can ask, and before the disk can fill: later heads go into the same space.
     heads.sign()?;
     let connectors = connectors::Book::open(&data)?;
@@ -182,7 +187,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let (stop, stopping) = watch::channel(false);
     let hub = Arc::new(Hub {
         data,
-        key,
+        keys,
         issuer: issuer.clone(),
         url: url.clone(),
         expect_coverage: config.expect_coverage,
@@ -258,7 +263,7 @@ async fn bootstrap(
 #[derive(Debug)]
 struct Heads {
     file: HeadFile,
-    key: SigningKey,
+    keys: Arc<HubKeys>,
     shared: Arc<Shared>,
 }
 
@@ -267,7 +272,7 @@ impl Heads {
     fn sign(&mut self) -> Result<(), HeadError> {
         let head = *self.shared.head().borrow();
         self.file
-            .write(&self.key, &head, now())
+            .write(&self.keys.now(), &head, now())
             .inspect_err(|error| tracing::error!(%error, "the audit head was not signed"))
     }
 }

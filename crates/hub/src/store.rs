@@ -2,15 +2,22 @@
 //!
 //! It refuses partial durability: when `apply` answers, every effect of the batch is on disk.
 
+pub mod approval;
 pub mod command;
 pub mod sqlite;
 pub mod stream;
 
-use exeunt_api::{Alarm, AuditEntry, DeviceInfo, HubSession, ReceiptRecord, SessionInfo, TxnState};
+use std::sync::Arc;
+
+use exeunt_api::{
+    Alarm, ApproverList, AuditEntry, DeviceInfo, HubSession, ProposalInfo, ReceiptRecord,
+    SessionInfo, TxnState,
+};
 use exeunt_check::{Delta, RevocationState};
+use exeunt_domain::order::WideOrder;
 use exeunt_domain::session::SessionHash;
-use exeunt_domain::{DeviceId, Jti, Order, Subject, Timestamp, Txn};
-use exeunt_ssf::PublicJwk;
+use exeunt_domain::{DeviceId, Group, Jti, Kid, Order, Subject, Targets, Tenant, Timestamp, Txn};
+use exeunt_ssf::{ChangeEvent, InForce, PublicJwk};
 
 pub use command::{Command, Refused, Reply};
 
@@ -53,6 +60,10 @@ pub struct Effects {
     pub changed: Vec<Txn>,
     /// A device that was enrolled.
     pub device: Option<Device>,
+    /// A device that was removed.
+    pub removed_device: Option<DeviceId>,
+    /// What a device's warden says that it holds itself to.
+    pub in_force: Option<(DeviceId, InForce)>,
     /// A service that was registered.
     pub service: Option<Service>,
     /// An operator's token that was minted.
@@ -63,6 +74,8 @@ pub struct Effects {
     pub withdrawn: Vec<u64>,
     /// Whether a device owes an answer to an order that is overdue.
     pub owing: Option<(DeviceId, bool)>,
+    /// The key that signs from now on, and those that signed before.
+    pub hub_keys: Option<(Kid, Vec<Kid>)>,
     /// An audience whose session targets wait for its checks to reach a sequence.
     pub unconfirmed: Vec<(String, u64)>,
     /// Streams with news for their receivers.
@@ -104,6 +117,43 @@ pub enum Addressee {
     All,
 }
 
+impl Addressee {
+    /// Who all of `targets` are at once; None for a list, where each is addressed by itself.
+    #[must_use]
+    pub fn of(targets: &Targets) -> Option<Self> {
+        match targets {
+            Targets::Devices { .. } => None,
+            Targets::Group { name } => Some(Addressee::Group(name.to_string())),
+            Targets::Tenant { name } => Some(Addressee::Tenant(name.to_string())),
+            Targets::Everyone => Some(Addressee::All),
+        }
+    }
+
+    /// The word for its kind, and the name within it.
+    #[must_use]
+    pub fn parts(&self) -> (&'static str, &str) {
+        match self {
+            Addressee::Device(device) => ("device", device.as_str()),
+            Addressee::Group(name) => ("group", name),
+            Addressee::Tenant(name) => ("tenant", name),
+            Addressee::All => ("all", ""),
+        }
+    }
+
+    /// Whether a device is meant.
+    #[must_use]
+    pub fn means(&self, device: &Device) -> bool {
+        match self {
+            Addressee::Device(id) => *id == device.id,
+            Addressee::Group(name) => device.group.as_ref().is_some_and(|own| own.as_str() == name),
+            Addressee::Tenant(name) => {
+                device.tenant.as_ref().is_some_and(|own| own.as_str() == name)
+            }
+            Addressee::All => true,
+        }
+    }
+}
+
 /// A device, as far as requests are judged by it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
@@ -115,6 +165,12 @@ pub struct Device {
     pub device_key: PublicJwk,
     /// The agent's transport key.
     pub agent_key: PublicJwk,
+    /// Its group.
+    pub group: Option<Group>,
+    /// Its tenant.
+    pub tenant: Option<Tenant>,
+    /// What its warden last said that it holds itself to.
+    pub in_force: Option<Arc<InForce>>,
 }
 
 /// A relying service.
@@ -162,6 +218,8 @@ pub struct Loaded {
     pub operators: Vec<Operator>,
     /// Devices that owe a receipt.
     pub owing: Vec<DeviceId>,
+    /// The key that signs, if it was ever changed, and those that signed before.
+    pub hub_keys: (Option<Kid>, Vec<Kid>),
     /// Per audience, sequences whose session targets no guard has confirmed yet.
     pub unconfirmed: Vec<(String, u64)>,
 }
@@ -250,6 +308,29 @@ pub trait Mint {
     /// # Errors
     /// When it cannot be signed.
     fn order(&mut self, order: &Order, txn: &Txn) -> Result<(Jti, String), exeunt_ssf::SetError>;
+    /// Signs an order to a group, a tenant or everyone, once for all of them.
+    ///
+    /// # Errors
+    /// When it cannot be signed.
+    fn wide_order(&mut self, order: &WideOrder) -> Result<(Jti, String), exeunt_ssf::SetError>;
+    /// Signs a change for one device.
+    ///
+    /// # Errors
+    /// When it cannot be signed.
+    fn change(
+        &mut self,
+        change: &ChangeEvent,
+        txn: &Txn,
+    ) -> Result<(Jti, String), exeunt_ssf::SetError>;
+    /// Signs with another key from now on, and names it.
+    ///
+    /// # Errors
+    /// When that key is not held.
+    fn rekey(&mut self, kid: &Kid) -> Result<PublicJwk, exeunt_ssf::SetError>;
+    /// Whether a key is held.
+    fn has_key(&self, kid: &Kid) -> bool;
+    /// The key that signs.
+    fn kid(&self) -> Kid;
     /// Signs the countersignature of a receipt.
     ///
     /// # Errors
@@ -372,6 +453,40 @@ pub trait View: Send {
     /// # Errors
     /// [`StoreError`].
     fn devices(&self) -> Result<Vec<DeviceInfo>, StoreError>;
+
+    /// The set of approvers.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn approvers(&self) -> Result<ApproverList, StoreError>;
+
+    /// The hourly limit that a quorum set; None: the hub's own setting holds.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn orders_per_hour(&self) -> Result<Option<u32>, StoreError>;
+
+    /// What a proposal would be, keeping nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn draft(
+        &self,
+        ask: &approval::Propose,
+        now: Timestamp,
+    ) -> Result<Result<ProposalInfo, Refused>, StoreError>;
+
+    /// One proposal as it stands at `now`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn proposal(&self, txn: &Txn, now: Timestamp) -> Result<Option<ProposalInfo>, StoreError>;
+
+    /// The newest proposals, newest first, as they stand at `now`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn proposals(&self, now: Timestamp) -> Result<Vec<ProposalInfo>, StoreError>;
 
     /// A transaction's targets. With `device`, only if that device is one of them.
     ///

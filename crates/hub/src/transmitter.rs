@@ -15,8 +15,8 @@ use exeunt_ssf::{PollRequest, PollResponse};
 use crate::Hub;
 use crate::http::{ApiError, Json, StandardJson};
 use crate::oauth::Agent;
-use crate::store::Command;
 use crate::store::command::Ack;
+use crate::store::{Command, Device};
 
 pub use mail::{Link, Mail};
 
@@ -62,10 +62,11 @@ pub async fn poll(
         tokio::pin!(rung);
         // Listening before looking: an order in between rings for us.
         rung.as_mut().enable();
-        if hub.shared.device(&agent.device).is_none_or(|d| d.epoch != agent.epoch) {
+        let device = hub.shared.device(&agent.device).filter(|known| known.epoch == agent.epoch);
+        let Some(device) = device else {
             return Err(ApiError::unauthorized("this enrolment is over"));
-        }
-        let answer = waiting(&hub, &agent.device, &link, most).await?;
+        };
+        let answer = waiting(&hub, &device, &link, most).await?;
         if !answer.sets.is_empty() || hold.is_none() || link.is_closed() {
             return Ok(Json(answer));
         }
@@ -125,7 +126,7 @@ async fn acknowledge(
 
 async fn waiting(
     hub: &Hub,
-    device: &DeviceId,
+    device: &Device,
     link: &Link,
     most: usize,
 ) -> Result<PollResponse, ApiError> {
@@ -136,7 +137,7 @@ async fn waiting(
         None => {
             // Unsettled acknowledgements may still be on their way to the record.
             let limit = most + 1 + look.unsettled;
-            let (device, after) = (device.clone(), look.settled.unwrap_or(0));
+            let (device, after) = (device.id.clone(), look.settled.unwrap_or(0));
             hub.views.read(move |view| view.outstanding(&device, after, limit)).await?
         }
     };

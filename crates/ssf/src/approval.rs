@@ -60,6 +60,7 @@ pub fn digest(proposal: &Proposal) -> Result<String, SetError> {
     put(&mut hasher, &proposal.act)?;
     put(&mut hasher, &proposal.requester)?;
     put(&mut hasher, &proposal.requester_key)?;
+    put(&mut hasher, &proposal.proposed)?;
     put(&mut hasher, &proposal.deadline)?;
     Ok(hex(&hasher.finalize()))
 }
@@ -135,6 +136,7 @@ mod tests {
             act: Act::Order { tier: Tier::Purge, user: None },
             requester: "admin:carol".into(),
             requester_key: None,
+            proposed: Timestamp(1_000),
             deadline: Timestamp(10_000),
         }
     }
@@ -187,13 +189,14 @@ mod tests {
     fn an_approval_holds_for_its_very_proposal_only() {
         let keys = keys();
         let quorum = signed(&[&keys[0], &keys[1]], &proposal());
-        let changes: [fn(&mut Proposal); 7] = [
+        let changes: [fn(&mut Proposal); 8] = [
             |p| p.hub = "https://evil.example".into(),
             |p| p.txn = Txn::parse("t2").unwrap(),
             |p| p.targets = Targets::Everyone,
             |p| p.act = Act::Order { tier: Tier::SignOut, user: None },
             |p| p.requester = "admin:mallory".into(),
             |p| p.requester_key = Some(Kid::parse("k").unwrap()),
+            |p| p.proposed = Timestamp(1_001),
             |p| p.deadline = Timestamp(10_001),
         ];
         for (at, change) in changes.iter().enumerate() {

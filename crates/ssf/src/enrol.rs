@@ -4,7 +4,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use exeunt_domain::{Approvers, DeviceId, Kid, Timestamp};
+use exeunt_domain::{Approvers, DeviceId, Group, Kid, Tenant, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::key::{Jwks, PublicJwk};
@@ -28,6 +28,15 @@ pub struct EnrolToken {
     /// Who may approve what needs a quorum. None: nobody can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approvers: Option<Approvers>,
+    /// At most so many orders an hour that only the hub vouches for. None: what the hub's answer says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub orders_per_hour: Option<u32>,
+    /// The group that the device will belong to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<Group>,
+    /// The tenant that the device will belong to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<Tenant>,
     /// What the device will be called, if the operator chose.
     pub name: Option<String>,
     /// Hub time after which the token is refused.
@@ -114,7 +123,7 @@ pub struct EnrolledEvent {
     pub hub_jwks: Jwks,
     /// The hub's clock.
     pub hub_time: Timestamp,
-    /// At most so many orders an hour that only the hub vouches for.
+    /// At most so many orders an hour that only the hub vouches for, where the token names no number.
     pub orders_per_hour: u32,
 }
 
@@ -130,6 +139,9 @@ mod tests {
             secret: "s".into(),
             thumbprints: vec![Kid::parse("k").unwrap()],
             approvers: None,
+            orders_per_hour: None,
+            group: None,
+            tenant: None,
             name: None,
             expires: Timestamp(1),
         }

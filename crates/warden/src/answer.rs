@@ -389,7 +389,10 @@ impl Warden {
 
 fn refuse_purge(tier: Tier) -> Result<(), Failure> {
     if tier == Tier::Purge {
-        return Err(failure("tier_refused", "tier purge is not available yet: it needs approvers"));
+        return Err(Failure {
+            hint: Some("an operator proposes it: exeunt admin sign-out --tier purge".into()),
+            ..failure("tier_refused", "tier purge needs a quorum of approvers, by the hub")
+        });
     }
     Ok(())
 }

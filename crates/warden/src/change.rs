@@ -3,8 +3,8 @@
 //! It refuses every change of keys, approvers and limits, and every policy that gives more power,
 //! without a quorum of the approvers in force.
 
-use exeunt_domain::order::CHANGE_EVENT;
-use exeunt_domain::{Act, Approvers, Jti, Kid, Timestamp};
+use exeunt_domain::order::{CHANGE_EVENT, WIDE_ORDER_EVENT};
+use exeunt_domain::{Act, Approvers, Jti, Kid, Targets, Timestamp};
 use exeunt_ipc::message::Failure;
 use exeunt_policy::Policy;
 use exeunt_ssf::{ChangeEvent, Expected, Jwks, SetError, VerifiedSet};
@@ -44,10 +44,18 @@ pub(crate) struct Accepted {
 /// # Errors
 /// [`Failure`], whose code is one of RFC 8935 §2.4.
 pub(crate) fn verified(compact: &str, enrolment: &Enrolment) -> Result<VerifiedSet, Failure> {
-    let expected = Expected {
-        issuer: Some(enrolment.issuer.clone()),
-        audience: enrolment.device.as_str().to_owned(),
-    };
+    let read = exeunt_ssf::read_unverified(compact).map_err(|error| refuse(&error))?;
+    let own = enrolment.device.as_str().to_owned();
+    // What every device of a group gets alike is addressed to the group.
+    let wide = [
+        enrolment.group.clone().map(|name| Targets::Group { name }),
+        enrolment.tenant.clone().map(|name| Targets::Tenant { name }),
+        Some(Targets::Everyone),
+    ];
+    let wide = wide.into_iter().flatten().filter_map(|targets| targets.audience());
+    let wide = wide.filter(|_| read.event_type() == WIDE_ORDER_EVENT);
+    let audience = wide.into_iter().find(|name| read.aud.contains(name)).unwrap_or(own);
+    let expected = Expected { issuer: Some(enrolment.issuer.clone()), audience };
     exeunt_ssf::verify(compact, &enrolment.keys, &expected).map_err(|error| refuse(&error))
 }
 

@@ -4,7 +4,7 @@
 
 use std::sync::{Arc, PoisonError};
 
-use exeunt_domain::order::{CHANGE_EVENT, ENROLLED_EVENT, LEASE_EVENT};
+use exeunt_domain::order::{CHANGE_EVENT, ENROLLED_EVENT, LEASE_EVENT, WIDE_ORDER_EVENT};
 use exeunt_domain::{Jti, Timestamp};
 use exeunt_engine::ports::Clock as _;
 use exeunt_host::clock::SystemClock;
@@ -92,9 +92,13 @@ impl Warden {
         enrolment: &Enrolment,
     ) -> Result<(), Failure> {
         let now = self.hub_now(SystemClock.instant()).unwrap_or(Timestamp(0));
-        let accepted = self.ledger.read(|state| crate::order::judge(set, enrolment, state, now))?;
+        let judge = match set.event_type() {
+            WIDE_ORDER_EVENT => crate::order::judge_wide,
+            _ => crate::order::judge,
+        };
+        let accepted = self.ledger.read(|state| judge(set, enrolment, state, now))?;
         if accepted.replayed {
-            self.hear_hub(accepted.order.issued);
+            self.hear_hub(accepted.issued);
             return Ok(());
         }
         let answers_ours = self.answers_ours(&accepted);
@@ -104,8 +108,8 @@ impl Warden {
             let say = "too many orders within an hour from the hub alone";
             return Err(failure("access_denied", say));
         }
-        self.hear_hub(accepted.order.issued);
-        let (jti, hub_time) = (accepted.set.jti.clone(), accepted.order.issued);
+        self.hear_hub(accepted.issued);
+        let (jti, hub_time) = (accepted.set.jti.clone(), accepted.issued);
         let txn = accepted.demand.txn.clone();
         let mut events = vec![Event::Seen { jti, hub_time }, Event::Committed { txn }];
         if answers_ours {

@@ -99,9 +99,12 @@ impl Warden {
             epoch: event.epoch,
             issuer: token.issuer.clone(),
             keys,
-            orders_per_hour: event.orders_per_hour,
+            // Root handed over the token; the answer is the hub's alone.
+            orders_per_hour: token.orders_per_hour.unwrap_or(event.orders_per_hour),
             mode: self.places.mode,
             approvers: token.approvers.clone(),
+            group: token.group.clone(),
+            tenant: token.tenant.clone(),
             since: Some(event.hub_time),
         };
         tracing::info!(device = %enrolment.device, epoch = enrolment.epoch, "enrolled");

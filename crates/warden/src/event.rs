@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use exeunt_domain::order::Demand;
 use exeunt_domain::receipt::Mode;
-use exeunt_domain::{Approvers, DeviceId, Jti, Timestamp, Txn};
+use exeunt_domain::{Approvers, DeviceId, Group, Jti, Member, Tenant, Timestamp, Txn};
 use exeunt_engine::Chain;
 use exeunt_ipc::message::{ConsoleSession, ReceiptLine, Returned, UplinkSet};
 use exeunt_ssf::{Jwks, SigningKey};
@@ -83,9 +83,26 @@ pub(crate) struct Enrolment {
     /// Who may approve what needs a quorum.
     #[serde(default)]
     pub(crate) approvers: Option<Approvers>,
+    /// The group that the token named.
+    #[serde(default)]
+    pub(crate) group: Option<Group>,
+    /// The tenant that the token named.
+    #[serde(default)]
+    pub(crate) tenant: Option<Tenant>,
     /// The hub's time at the enrolment; its clock begins anew here.
     #[serde(default)]
     pub(crate) since: Option<Timestamp>,
+}
+
+impl Enrolment {
+    /// What approvers' targets are held against.
+    pub(crate) fn member(&self) -> Member {
+        Member {
+            device: self.device.clone(),
+            group: self.group.clone(),
+            tenant: self.tenant.clone(),
+        }
+    }
 }
 
 /// A containment that was accepted and has no receipt yet.

@@ -3,8 +3,8 @@
 //! It refuses anything that is not signed by a pinned key, for this device and this epoch, in time and
 //! unused; and, without a quorum of approvers, tier purge and whatever names no one person.
 
-use exeunt_domain::order::{Demand, ORDER_EVENT, Order};
-use exeunt_domain::{Act, Authority, Kid, Tier, Timestamp, Txn};
+use exeunt_domain::order::{Demand, ORDER_EVENT, Order, WIDE_ORDER_EVENT, WideOrder};
+use exeunt_domain::{Act, Authority, Kid, Subject, Tier, Timestamp, Txn};
 use exeunt_ipc::message::Failure;
 use exeunt_ssf::{SetError, VerifiedSet};
 
@@ -15,7 +15,8 @@ use crate::quorum::{approved, denied};
 #[derive(Debug)]
 pub(crate) struct Accepted {
     pub(crate) demand: Demand,
-    pub(crate) order: Order,
+    /// Hub time at which it was signed.
+    pub(crate) issued: Timestamp,
     pub(crate) set: VerifiedSet,
     /// It was taken before: acknowledge it, and do nothing.
     pub(crate) replayed: bool,
@@ -51,8 +52,36 @@ pub(crate) fn judge(
     }
     let approvers = agreed(&order, &set, enrolment)?;
     let gap = !replayed && order.previous.as_ref().is_some_and(|jti| !state.has_heard(jti));
-    let demand = demand_of(&order, &set, txn);
-    Ok(Accepted { demand, order, replayed, gap, set, approvers })
+    let demand = demand_of(&set, txn, order.tier, order.user, order.reason);
+    Ok(Accepted { demand, issued: order.issued, replayed, gap, set, approvers })
+}
+
+/// Judges an order to a group, a tenant or everyone that this device is one of.
+///
+/// # Errors
+/// [`Failure`], whose code is one of RFC 8935 §2.4.
+pub(crate) fn judge_wide(
+    set: VerifiedSet,
+    enrolment: &Enrolment,
+    state: &State,
+    hub_now: Timestamp,
+) -> Result<Accepted, Failure> {
+    let order: WideOrder = set.event_as(WIDE_ORDER_EVENT).map_err(|error| refuse(&error))?;
+    let txn = set.txn.clone().ok_or_else(|| invalid("the order carries no txn"))?;
+    let replayed = state.seen.contains(&set.jti);
+    let proposal = &order.quorum.proposal;
+    if proposal.targets.audience().is_none_or(|audience| set.aud != [audience]) {
+        return Err(failure("invalid_audience", "the order is for others than was approved"));
+    }
+    if !replayed && hub_now > proposal.deadline {
+        return Err(invalid("the order's deadline has passed"));
+    }
+    let (act, approvers) = approved(&order.quorum, enrolment, Some(&txn), proposal.deadline)?;
+    let Act::Order { tier, user } = act else {
+        return Err(denied("the approvers agreed to something else"));
+    };
+    let demand = demand_of(&set, txn, *tier, user.clone(), order.reason.clone());
+    Ok(Accepted { demand, issued: order.issued, replayed, gap: false, set, approvers })
 }
 
 /// Who approved the order; refused when it needs approvers and has not enough.
@@ -76,13 +105,19 @@ fn agreed(order: &Order, set: &VerifiedSet, enrolment: &Enrolment) -> Result<Vec
     }
 }
 
-fn demand_of(order: &Order, set: &VerifiedSet, txn: Txn) -> Demand {
+fn demand_of(
+    set: &VerifiedSet,
+    txn: Txn,
+    tier: Tier,
+    subject: Option<Subject>,
+    reason: Option<String>,
+) -> Demand {
     Demand {
         txn,
         authority: Authority::VerifiedSet { jti: set.jti.clone(), iss: set.iss.clone() },
-        tier: order.tier,
-        subject: order.user.clone(),
-        reason: order.reason.clone(),
+        tier,
+        subject,
+        reason,
         hand_over: false,
     }
 }
@@ -104,7 +139,7 @@ mod tests {
     use super::*;
     use crate::event::Event;
     use exeunt_domain::receipt::Mode;
-    use exeunt_domain::{Approvers, DeviceId, Jti, Proposal, Quorum, Subject, Targets};
+    use exeunt_domain::{Approvers, DeviceId, Jti, Proposal, Quorum, Targets};
     use exeunt_ssf::{Jwks, Set, SigningKey};
 
     struct Hub {
@@ -126,6 +161,8 @@ mod tests {
                 orders_per_hour: 6,
                 mode: Mode::Installed,
                 approvers: Some(Approvers { keys, needed: 2 }),
+                group: None,
+                tenant: None,
                 since: None,
             };
             Self { key, approvers, enrolment }
@@ -140,6 +177,7 @@ mod tests {
                 act: Act::Order { tier: order.tier, user: order.user.clone() },
                 requester: "admin:carol".into(),
                 requester_key: None,
+                proposed: Timestamp(1_000),
                 deadline: order.deadline,
             };
             let sign = |key| exeunt_ssf::approve(key, &proposal).unwrap();

@@ -24,8 +24,12 @@ pub(crate) fn approved<'a>(
     if Some(&proposal.txn) != txn {
         return Err(denied("the approvals are for another transaction"));
     }
-    if !proposal.targets.include(&enrolment.device) {
+    if !proposal.targets.include(&enrolment.member()) {
         return Err(denied("the approvals are for other devices"));
+    }
+    // Whoever holds the hub's key may sign around old approvals, but not change when they were asked for.
+    if enrolment.since.is_some_and(|since| proposal.proposed < since) {
+        return Err(denied("the approvals are older than this enrolment"));
     }
     if proposal.deadline != deadline {
         return Err(denied("the approvals are for another deadline"));

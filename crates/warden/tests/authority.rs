@@ -9,8 +9,12 @@ mod rig;
 
 use std::collections::BTreeSet;
 
-use exeunt_domain::order::{CHANGE_EVENT, LEASE_ASKED_EVENT, ORDER_EVENT};
-use exeunt_domain::{Act, Approvers, Authority, Jti, Order, Outcome, Subject, Tier, Timestamp};
+use exeunt_domain::order::{
+    CHANGE_EVENT, LEASE_ASKED_EVENT, ORDER_EVENT, WIDE_ORDER_EVENT, WideOrder,
+};
+use exeunt_domain::{
+    Act, Approvers, Authority, Group, Jti, Order, Outcome, Subject, Targets, Tier, Timestamp,
+};
 use exeunt_ipc::message::{LeaseStanding, WardenAnswer, WardenRequest};
 use exeunt_policy::Policy;
 use exeunt_ssf::{ChangeEvent, Jwks, LeaseAsked, Set, SigningKey, read_unverified};
@@ -296,6 +300,72 @@ fn a_withheld_order_is_noticed_at_the_next_renewal_and_the_lease_lapses_with_it(
         !standing.lapsed && !standing.withheld && standing.left_ms > 6 * DAY_MS,
         "{standing:?}"
     );
+}
+
+/// One SET for a whole group: taken where the device belongs to it and enough approvers agreed.
+#[test]
+fn an_order_to_a_group_is_taken_by_its_members_with_a_quorum_and_by_no_other() {
+    let rig = Rig::start();
+    rig.ask(WardenRequest::Status);
+    let group = |name: &str| Group::parse(name).unwrap();
+    let mut hub = Hub { group: Some(group("kiosks")), ..Hub::with_approvers() };
+    assert_eq!(hub.enroll(&rig), WardenAnswer::Done);
+    let act = Act::Order { tier: Tier::SignOut, user: None };
+    let wide = |txn: &str, targets: Targets, by: &[SigningKey]| {
+        let mut quorum = hub.quorum(&[], txn, act.clone());
+        quorum.proposal.targets = targets;
+        let sign = |key| exeunt_ssf::approve(key, &quorum.proposal).unwrap();
+        quorum.approvals = by.iter().map(sign).collect();
+        WideOrder { quorum, issued: NOW, reason: None }
+    };
+    let sent = |txn: &str, order: &WideOrder, audience: &str| {
+        let jti = Jti::parse(txn).unwrap();
+        let set = Set::new(rig::ISSUER, audience, jti, NOW, WIDE_ORDER_EVENT, order).unwrap();
+        let set = hub.key.sign(&set.with_txn(exeunt_domain::Txn::parse(txn).unwrap())).unwrap();
+        rig.ask(WardenRequest::Deliver { set })
+    };
+    let (kiosks, desks) =
+        (Targets::Group { name: group("kiosks") }, Targets::Group { name: group("desks") });
+    let (ours, theirs) = (kiosks.audience().unwrap(), desks.audience().unwrap());
+    let both = &hub.approvers[..2];
+    // One approver; strangers; another group; ours by name and another's by approval; an old demand.
+    let one = wide("one", kiosks.clone(), &hub.approvers[..1]);
+    assert_eq!(refused(&sent("one", &one, &ours)), "access_denied");
+    let strangers: Vec<SigningKey> = (0..2).map(|_| SigningKey::generate().unwrap()).collect();
+    let forged = wide("forged", kiosks.clone(), &strangers);
+    assert_eq!(refused(&sent("forged", &forged, &ours)), "access_denied");
+    let other = wide("other", desks, both);
+    assert_eq!(refused(&sent("other", &other, &theirs)), "invalid_audience");
+    assert_eq!(refused(&sent("other", &other, &ours)), "invalid_audience");
+    let mut widened = wide("widened", kiosks.clone(), both);
+    widened.quorum.proposal.targets = Targets::Everyone;
+    let everyone = Targets::Everyone.audience().unwrap();
+    assert_eq!(refused(&sent("widened", &widened, &everyone)), "access_denied");
+    let mut old = wide("old", kiosks.clone(), &[]);
+    old.quorum.proposal.proposed = Timestamp(NOW.0 - 1);
+    let sign = |key| exeunt_ssf::approve(key, &old.quorum.proposal).unwrap();
+    old.quorum.approvals = both.iter().map(sign).collect();
+    assert_eq!(refused(&sent("old", &old, &ours)), "access_denied");
+    assert!(rig.token().exists(), "something was ended all the same");
+
+    let good = wide("good", kiosks, both);
+    assert_eq!(sent("good", &good, &ours), WardenAnswer::Done);
+    let body = receipt(&rig, &hub);
+    assert_eq!((body.tier, body.outcome), (Tier::SignOut, Outcome::Verified));
+    assert!(!rig.token().exists());
+    // The same approvals under another name of the SET serve once.
+    rig.plant();
+    let again =
+        Set::new(rig::ISSUER, &ours, Jti::parse("again").unwrap(), NOW, WIDE_ORDER_EVENT, &good);
+    let again = again.unwrap().with_txn(exeunt_domain::Txn::parse("good").unwrap());
+    let set = hub.key.sign(&again).unwrap();
+    assert_eq!(rig.ask(WardenRequest::Deliver { set }), WardenAnswer::Done);
+    assert_eq!(order(&hub, &rig, "after", &hub.demand(later())), WardenAnswer::Done);
+    assert_eq!(receipt(&rig, &hub).txn.as_str(), "after");
+    let WardenAnswer::Receipts { receipts } = rig.ask(WardenRequest::ReceiptList) else {
+        panic!("no receipts")
+    };
+    assert_eq!(receipts.len(), 2, "it was carried out twice");
 }
 
 /// An order that arrived and was refused was not withheld.

@@ -42,6 +42,14 @@ impl Admin {
         self.post(path::SERVICES, &json!({ "name": name, "aud": aud }))
     }
 
+    /// The hub's public keys.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn keys(&self) -> Result<Value> {
+        self.get(path::JWKS)
+    }
+
     /// Enrolled devices.
     ///
     /// # Errors

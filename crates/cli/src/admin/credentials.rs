@@ -72,7 +72,7 @@ pub(crate) fn load() -> Result<Hub, Fault> {
         // A token is sent to the hub it was stored for, and to no other.
         (None, Some(stored)) if stored.hub == address.as_str() => match stored.token {
             Some(token) => Some(token),
-            None => from_keyring(address.as_str()),
+            None => from_keyring(SERVICE, address.as_str()),
         },
         (None, _) => None,
     };
@@ -82,7 +82,7 @@ pub(crate) fn load() -> Result<Hub, Fault> {
 /// Stores both, the token in the keyring where there is one.
 pub(crate) fn store(address: &HubAddress, token: &str) -> Result<Kept, Fault> {
     let hub = address.as_str().to_owned();
-    let kept = if into_keyring(&hub, token) { Kept::Keyring } else { Kept::File };
+    let kept = if into_keyring(SERVICE, &hub, token) { Kept::Keyring } else { Kept::File };
     let in_file = (kept == Kept::File).then(|| token.to_owned());
     let ca = address.ca().map(Path::to_owned);
     write(&file()?, &Stored { hub, token: in_file, ca })?;
@@ -95,12 +95,23 @@ fn not_logged_in() -> Fault {
 }
 
 fn file() -> Result<PathBuf, Fault> {
+    place("admin.json")
+}
+
+/// Where a file of this operator's lies.
+pub(super) fn place(name: &str) -> Result<PathBuf, Fault> {
     directories::ProjectDirs::from("", "", "exeunt")
-        .map(|dirs| dirs.config_dir().join("admin.json"))
+        .map(|dirs| dirs.config_dir().join(name))
         .ok_or_else(|| Fault::new("no_home", "no configuration directory: HOME is not set"))
 }
 
 fn read(path: &Path) -> Result<Option<Stored>, Fault> {
+    let text = read_private(path, "make a new token")?;
+    Ok(text.map(|text| serde_json::from_slice(&text)).transpose()?)
+}
+
+/// A file that only its owner reads; None when there is none.
+pub(super) fn read_private(path: &Path, instead: &str) -> Result<Option<Vec<u8>>, Fault> {
     let meta = match std::fs::symlink_metadata(path) {
         Ok(meta) => meta,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -108,33 +119,41 @@ fn read(path: &Path) -> Result<Option<Stored>, Fault> {
     };
     if !meta.is_file() || meta.mode() & 0o077 != 0 {
         return Err(Fault::new("unsafe_file", format!("others can read {}", path.display()))
-            .hint(format!("chmod 600 {}, and make a new token", path.display())));
+            .hint(format!("chmod 600 {}, and {instead}", path.display())));
     }
-    Ok(Some(serde_json::from_slice(&std::fs::read(path)?)?))
+    Ok(Some(std::fs::read(path)?))
 }
 
 fn write(path: &Path, stored: &Stored) -> Result<(), Fault> {
+    write_private(path, &serde_json::to_vec(stored)?)
+}
+
+/// Writes a file that only its owner reads.
+pub(super) fn write_private(path: &Path, text: &[u8]) -> Result<(), Fault> {
+    let path = std::path::absolute(path)?;
     let dir = path.parent().ok_or_else(|| Fault::new("no_home", "no configuration directory"))?;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     let mut file =
         tempfile::Builder::new().permissions(Permissions::from_mode(0o600)).tempfile_in(dir)?;
-    file.write_all(&serde_json::to_vec(stored)?)?;
+    file.write_all(text)?;
     file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| Fault::from(error.error))?;
+    file.persist(&path).map_err(|error| Fault::from(error.error))?;
     Ok(())
 }
 
-fn into_keyring(hub: &str, token: &str) -> bool {
-    let (hub, token) = (hub.to_owned(), token.to_owned());
+/// Whether the keyring took a secret.
+pub(super) fn into_keyring(service: &'static str, account: &str, secret: &str) -> bool {
+    let (account, secret) = (account.to_owned(), secret.to_owned());
     in_time(move || {
-        keyring::Entry::new(SERVICE, &hub).and_then(|entry| entry.set_password(&token)).is_ok()
+        keyring::Entry::new(service, &account).and_then(|one| one.set_password(&secret)).is_ok()
     })
     .unwrap_or(false)
 }
 
-fn from_keyring(hub: &str) -> Option<String> {
-    let hub = hub.to_owned();
-    in_time(move || keyring::Entry::new(SERVICE, &hub).and_then(|entry| entry.get_password()).ok())
+/// A secret that the keyring holds.
+pub(super) fn from_keyring(service: &'static str, account: &str) -> Option<String> {
+    let account = account.to_owned();
+    in_time(move || keyring::Entry::new(service, &account).and_then(|one| one.get_password()).ok())
         .flatten()
 }
 

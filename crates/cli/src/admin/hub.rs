@@ -107,6 +107,11 @@ impl Hub {
         read_json(&read_all(self.send(request).await?).await?)
     }
 
+    /// Asks for something to be done that has no answer.
+    pub(crate) async fn order(&self, path: &str) -> Result<(), Fault> {
+        self.send(self.http.post(self.at(path)).timeout(ANSWER_WITHIN)).await.map(drop)
+    }
+
     /// Removes what is called `name` below a path.
     pub(crate) async fn delete(&self, path: &str, name: &str) -> Result<(), Fault> {
         let mut url = Url::parse(&self.at(path))

@@ -15,14 +15,15 @@ use crate::out::{Out, count};
 /// Shows, or does, or does and follows.
 pub(crate) async fn run(out: Out, typed: SignOut) -> Result<u8, Fault> {
     let hub = load()?;
-    let subject = typed.subject.to_string();
+    let whose = typed.subject.ok_or_else(|| Fault::usage("name a subject"))?;
+    let subject = whose.to_string();
     let request = SignOutRequest {
-        subject: typed.subject.key(),
+        subject: whose.key(),
         tier: Some(typed.tier),
         reason: typed.reason,
         preview: typed.preview,
         idempotency_key: typed.idempotency_key,
-        device: typed.device,
+        device: typed.device.into_iter().next(),
         digest: typed.digest,
     };
     let answer: SignOutResponse = hub.post(path::SIGN_OUT, &request).await?;

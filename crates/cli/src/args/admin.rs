@@ -6,9 +6,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use exeunt_api::Role;
-use exeunt_domain::{DeviceId, Subject, Tier, Txn};
+use exeunt_domain::{DeviceId, Group, Subject, Tenant, Tier, Txn};
 
 use super::ExportFormat;
+use super::approval::{Approve, Approver, Change, Proposal};
 
 pub(crate) const AFTER: &str = "\
 Examples:
@@ -17,6 +18,9 @@ Examples:
   exeunt admin device token --name occ-07
   exeunt admin sign-out --subject alice --preview
   exeunt admin sign-out --subject alice --reason \"laptop lost\" --follow
+  exeunt admin sign-out --subject alice --tier purge --reason \"laptop stolen\"
+  exeunt admin sign-out --group kiosks --tier lock
+  exeunt admin approve 0198f2…
   exeunt admin txn show 0198f2… --follow
 
 EXEUNT_HUB, EXEUNT_HUB_CA and EXEUNT_ADMIN_TOKEN, when set, win over what `login` stored.";
@@ -38,7 +42,19 @@ pub(crate) enum Admin {
     /// Sessions.
     #[command(subcommand)]
     Session(Session),
-    /// Sign a subject out everywhere, with nobody at the device.
+    /// Who may approve what needs a quorum.
+    #[command(subcommand)]
+    Approver(Approver),
+    /// Approve a proposal with your approver's key, after it was shown.
+    Approve(Approve),
+    /// What waits for approvals.
+    #[command(subcommand)]
+    Proposal(Proposal),
+    /// Propose a change of what devices hold themselves to.
+    #[command(subcommand)]
+    Change(Change),
+    /// Sign a subject out everywhere, with nobody at the device. Tier purge, and an order to several
+    /// devices, a group, a tenant or everyone, becomes a proposal that approvers must agree to.
     #[command(after_help = "Examples:\n  exeunt admin sign-out --subject alice --preview\n  \
                       exeunt admin sign-out --subject alice --follow --json\n\n\
                       Without --follow the exit code is 0 once the hub has committed: from then on every old\n\
@@ -110,9 +126,23 @@ pub(crate) enum Device {
         /// What the device will be called. Only a token that names an enrolled device enrols it anew.
         #[arg(long)]
         name: Option<DeviceId>,
+        /// The group that it will belong to, such as kiosks.
+        #[arg(long)]
+        group: Option<Group>,
+        /// The tenant that it will belong to.
+        #[arg(long)]
+        tenant: Option<Tenant>,
         /// Seconds until it expires; an hour when absent.
         #[arg(long, value_name = "SECONDS")]
         ttl: Option<u64>,
+    },
+    /// Remove a device, such as a lost one: its keys and tokens are refused at once.
+    Remove {
+        /// Which.
+        id: DeviceId,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
     },
 }
 
@@ -128,13 +158,25 @@ pub(crate) enum Session {
 
 #[derive(Debug, Args)]
 pub(crate) struct SignOut {
-    /// Whose sessions end.
+    /// Whose sessions end. Without it: whoever is at the devices that are named.
+    #[arg(long, required_unless_present_any = ["device", "group", "tenant", "everyone"])]
+    pub(crate) subject: Option<Subject>,
+    /// Only on this device. May be given several times.
     #[arg(long)]
-    pub(crate) subject: Subject,
-    /// Only the subject's sessions on this device.
-    #[arg(long)]
-    pub(crate) device: Option<DeviceId>,
-    /// How much ends: lock or sign-out.
+    pub(crate) device: Vec<DeviceId>,
+    /// On every device of this group.
+    #[arg(long, conflicts_with_all = ["device", "tenant", "everyone"])]
+    pub(crate) group: Option<Group>,
+    /// On every device of this tenant.
+    #[arg(long, conflicts_with_all = ["device", "everyone"])]
+    pub(crate) tenant: Option<Tenant>,
+    /// On every device.
+    #[arg(long, conflicts_with = "device")]
+    pub(crate) everyone: bool,
+    /// Seconds until devices refuse what approvers signed; a day when absent.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) good_for: Option<u64>,
+    /// How much ends: lock, sign-out or purge.
     #[arg(long, default_value = "sign-out")]
     pub(crate) tier: Tier,
     /// Show what would end, and touch nothing.

@@ -375,6 +375,9 @@ fn enrolment_takes_a_token_from_standard_input_and_names_the_device() {
         secret: "s".into(),
         thumbprints: vec![SigningKey::generate().unwrap().kid().clone()],
         approvers: None,
+        orders_per_hour: None,
+        group: None,
+        tenant: None,
         name: None,
         expires: Timestamp(1),
     };

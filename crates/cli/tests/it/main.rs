@@ -3,6 +3,7 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "a played warden answers what it was asked")]
 
 mod admin;
+mod approvals;
 mod device;
 mod offline;
 mod schema;

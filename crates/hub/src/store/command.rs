@@ -5,8 +5,8 @@
 use exeunt_api::{SessionInfo, SignOutResponse};
 use exeunt_domain::session::SessionHash;
 use exeunt_domain::{
-    DeviceId, Jti, Outcome, Proof, ReceiptBody, SessionKind, StoreReport, Subject, Tier, Timestamp,
-    Txn,
+    Approvers, DeviceId, Group, Jti, Outcome, Proof, ReceiptBody, SessionKind, StoreReport,
+    Subject, Tenant, Tier, Timestamp, Txn,
 };
 use exeunt_ssf::PublicJwk;
 
@@ -88,6 +88,17 @@ pub enum Command {
     },
     /// Something about streams.
     Stream(super::stream::StreamCommand),
+    /// Something about approvers, proposals and approvals.
+    Approval(Box<super::approval::ApprovalCommand>),
+    /// A device's warden says what it holds itself to.
+    Stands(Standing),
+    /// A device is removed.
+    RemoveDevice {
+        /// `admin:NAME`.
+        actor: String,
+        /// Which.
+        device: DeviceId,
+    },
     /// An operator looked at something, or was refused a door.
     NoteCall {
         /// `admin:NAME`.
@@ -278,6 +289,17 @@ pub struct Ack {
     pub refused: Vec<(Jti, String)>,
 }
 
+/// A device's warden says what it holds itself to.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// Which device.
+    pub device: DeviceId,
+    /// Which enrolment.
+    pub epoch: u64,
+    /// What it says.
+    pub in_force: exeunt_ssf::InForce,
+}
+
 /// How far an identity provider is in a transaction.
 #[derive(Clone, Debug)]
 pub struct Provided {
@@ -311,6 +333,12 @@ pub struct MintToken {
     pub secret: [u8; 32],
     /// The device's name, if chosen.
     pub name: Option<DeviceId>,
+    /// The group that the device will belong to.
+    pub group: Option<Group>,
+    /// The tenant that it will belong to.
+    pub tenant: Option<Tenant>,
+    /// The approvers that the token names. Refused when they are no longer those in force.
+    pub approvers: Option<Approvers>,
     /// When it expires.
     pub expires: Timestamp,
 }
@@ -345,6 +373,8 @@ pub enum Reply {
     Registered(u64),
     /// A sign-out was committed, or had been.
     SignedOut(Box<SignedOut>),
+    /// How a proposal stands now.
+    Proposal(Box<exeunt_api::ProposalInfo>),
     /// A device was enrolled.
     Enrolled {
         /// What it is called.
@@ -485,6 +515,42 @@ pub enum Refused {
     /// A revocation is asked of a transmitter's ceiling that ends no session.
     #[error("this transmitter may cause locks only, and a lock revokes nothing")]
     OnlyLocks,
+    /// Nobody can approve anything yet.
+    #[error("no approvers are in force, so that nothing which needs a quorum can be proposed")]
+    NoApprovers,
+    /// No approver of that name.
+    #[error("{0:?} is no approver")]
+    UnknownApprover(String),
+    /// The demand contradicts itself.
+    #[error("{0}; nothing was changed")]
+    Unsound(&'static str),
+    /// No device would get it.
+    #[error("no enrolled device is meant by this, so that there is nothing to propose")]
+    NobodyThere,
+    /// No such proposal.
+    #[error("no such proposal")]
+    UnknownProposal,
+    /// Nothing is left to approve.
+    #[error("this proposal {0}")]
+    Decided(&'static str),
+    /// The signature does not hold for this proposal.
+    #[error("this is no approval of this proposal: {0}")]
+    BadApproval(String),
+    /// The key is not in the set.
+    #[error("this key is no approver's: only keys of the set that is in force count")]
+    NotAnApprover,
+    /// The key is another operator's.
+    #[error("this key is another operator's: each approver sends their own approval")]
+    NotYourKey,
+    /// Whoever asked does not approve.
+    #[error("whoever proposed this cannot approve it")]
+    OwnProposal,
+    /// Another's proposal.
+    #[error("only whoever proposed this, or an administrator, takes it back")]
+    NotYours,
+    /// The approvers changed while a token was made.
+    #[error("the approvers changed meanwhile: make the token again")]
+    ApproversChanged,
     /// An event names nobody.
     #[error("{0}; nobody was signed out")]
     Unresolvable(exeunt_ssf::normalise::Unresolvable),
@@ -504,13 +570,20 @@ impl Refused {
             | Refused::AudTaken
             | Refused::StreamTaken
             | Refused::TransmitterTaken
-            | Refused::LastAdministrator => "conflict",
+            | Refused::LastAdministrator
+            | Refused::NoApprovers
+            | Refused::Decided(_)
+            | Refused::Unsound(_)
+            | Refused::NobodyThere
+            | Refused::ApproversChanged => "conflict",
             Refused::UnknownSession
             | Refused::UnknownDevice
             | Refused::UnknownTxn
             | Refused::UnknownStream
             | Refused::UnknownTransmitter
-            | Refused::UnknownOperator => "not_found",
+            | Refused::UnknownOperator
+            | Refused::UnknownApprover(_)
+            | Refused::UnknownProposal => "not_found",
             Refused::WrongState => "invalid_state",
             Refused::UnknownSubject => "unknown_subject",
             Refused::PreviewChanged => "preview_changed",
@@ -524,8 +597,14 @@ impl Refused {
             | Refused::UsedToken
             | Refused::ExpiredToken
             | Refused::NotItsSubject
-            | Refused::OnlyLocks => "forbidden",
-            Refused::Contradiction(_) | Refused::Unresolvable(_) => "invalid_request",
+            | Refused::OnlyLocks
+            | Refused::NotAnApprover
+            | Refused::NotYourKey
+            | Refused::OwnProposal
+            | Refused::NotYours => "forbidden",
+            Refused::Contradiction(_) | Refused::Unresolvable(_) | Refused::BadApproval(_) => {
+                "invalid_request"
+            }
         }
     }
 

@@ -3,11 +3,14 @@
 //! It refuses `synchronous` below FULL: a commit that answered is on disk.
 
 mod alarm;
+mod approver;
+mod change;
 mod connector;
 mod device;
 mod enrol;
 mod log;
 mod operator;
+mod proposal;
 mod prune;
 mod reached;
 mod receipt;
@@ -19,6 +22,7 @@ mod sign_out;
 mod stream;
 mod stream_heard;
 mod view;
+mod wide;
 mod words;
 
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -308,6 +312,9 @@ fn dispatch(work: &mut Work<'_>, command: &Command) -> Result<Done, Stop> {
         Command::Enrol(ask) => enrol::enrol(work, ask),
         Command::AddService { actor, service } => enrol::add_service(work, actor, service),
         Command::Stream(ask) => stream::stream(work, ask),
+        Command::Approval(ask) => proposal::carry_out(work, ask),
+        Command::Stands(ask) => change::stands(work, ask),
+        Command::RemoveDevice { actor, device } => enrol::remove(work, actor, device),
         Command::AddOperator { actor, operator } => operator::add(work, actor, operator),
         Command::RemoveOperator { actor, name } => operator::remove(work, actor, name),
         Command::NoteCall { actor, action, door, what } => {
@@ -510,6 +517,8 @@ fn note_of_refusal(command: &Command, refused: &Refused) -> Option<Note> {
         Command::AddService { actor, .. } => Note::new(actor, "service-refused"),
         Command::Stream(ask) => stream::note_of_refusal(ask)?,
         Command::Cancel { actor, txn } => Note::new(actor, "cancel-refused").under(txn),
+        Command::Approval(ask) => proposal::note_of_refusal(ask),
+        Command::RemoveDevice { actor, .. } => Note::new(actor, "device-removal-refused"),
         Command::RemoveOperator { actor, .. } => Note::new(actor, "admin-token-removal-refused"),
         Command::End { .. }
         | Command::Ack(_)
@@ -518,6 +527,7 @@ fn note_of_refusal(command: &Command, refused: &Refused) -> Option<Note> {
         | Command::Confirmed { .. }
         | Command::AddConnector { .. }
         | Command::Provided(_)
+        | Command::Stands(_)
         | Command::MintToken(_)
         | Command::NoteCall { .. }
         | Command::AddOperator { .. } => return None,

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
 use crate::publish::lock;
-use crate::store::{Addressee, Entry};
+use crate::store::{Addressee, Device, Entry};
 
 /// How many entries of the log are kept in memory.
 const TAIL: usize = 4096;
@@ -135,14 +135,13 @@ impl Mail {
 
     /// Entries for a device after `after`, if the tail reaches back that far.
     #[must_use]
-    pub fn recent(&self, device: &DeviceId, after: u64) -> Option<Vec<Entry>> {
+    pub fn recent(&self, device: &Device, after: u64) -> Option<Vec<Entry>> {
         let tail = lock(&self.tail);
         if after < tail.floor {
             return None;
         }
         let start = tail.entries.partition_point(|entry| entry.pos <= after);
-        let to = Addressee::Device(device.clone());
-        let mine = tail.entries.range(start..).filter(|entry| entry.to == to);
+        let mine = tail.entries.range(start..).filter(|entry| entry.to.means(device));
         Some(mine.cloned().collect())
     }
 
@@ -268,6 +267,19 @@ mod tests {
         DeviceId::parse("occ-07").unwrap()
     }
 
+    fn kiosk() -> Device {
+        let key = || exeunt_ssf::SigningKey::generate().unwrap().jwk().clone();
+        Device {
+            id: device(),
+            epoch: 1,
+            device_key: key(),
+            agent_key: key(),
+            group: Some(exeunt_domain::Group::parse("kiosks").unwrap()),
+            tenant: None,
+            in_force: None,
+        }
+    }
+
     fn entry(pos: u64) -> Entry {
         let jti = Jti::parse(format!("j{pos}")).unwrap();
         Entry { pos, to: Addressee::Device(device()), jti, compact: String::new() }
@@ -276,7 +288,7 @@ mod tests {
     fn positions(mail: &Mail, link: &Link) -> Vec<u64> {
         let Some(look) = link.look() else { return vec![] };
         let after = look.settled.unwrap_or(0);
-        let open = link.open(mail.recent(&device(), after).unwrap(), look.latest);
+        let open = link.open(mail.recent(&kiosk(), after).unwrap(), look.latest);
         link.sent(&open);
         open.iter().map(|entry| entry.pos).collect()
     }
@@ -319,6 +331,21 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_to_a_group_or_to_all_reaches_its_members_and_no_other() {
+        let mail = Mail::default();
+        let link = mail.link(&device(), Timestamp(1));
+        let to = |pos, to| Entry { to, ..entry(pos) };
+        mail.deliver(vec![
+            to(1, Addressee::Group("desks".into())),
+            to(2, Addressee::Group("kiosks".into())),
+            to(3, Addressee::Tenant("kiosks".into())),
+            to(4, Addressee::All),
+            to(5, Addressee::Device(DeviceId::parse("kiosks").unwrap())),
+        ]);
+        assert_eq!(positions(&mail, &link), [2, 4]);
+    }
+
+    #[test]
     fn a_withdrawn_entry_is_not_sent() {
         let mail = Mail::default();
         let link = mail.link(&device(), Timestamp(1));
@@ -331,7 +358,7 @@ mod tests {
     fn a_tail_that_was_cut_sends_the_reader_to_the_record() {
         let mail = Mail::default();
         mail.deliver((1..=TAIL as u64 + 1).map(entry).collect());
-        assert!(mail.recent(&device(), 0).is_none());
-        assert_eq!(mail.recent(&device(), 1).unwrap().len(), TAIL);
+        assert!(mail.recent(&kiosk(), 0).is_none());
+        assert_eq!(mail.recent(&kiosk(), 1).unwrap().len(), TAIL);
     }
 }

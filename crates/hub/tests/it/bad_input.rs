@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use crate::rig::{Device, Rig, Service};
 
 /// Doors that take no body.
-const BODILESS: [&str; 1] = ["/v1/txn/{txn}/cancel"];
+const BODILESS: [&str; 2] = ["/v1/txn/{txn}/cancel", "/v1/proposals/{txn}/withdraw"];
 /// Doors that take a form (RFC 6749, RFC 7662, OpenID Connect Back-Channel Logout 1.0, and a draft).
 const FORMS: [&str; 4] =
     ["/oauth/token", "/oauth/introspect", "/v1/back-channel-logout", "/v1/provider-commands"];
@@ -28,7 +28,12 @@ struct Scene {
 
 impl Scene {
     async fn new() -> Self {
-        let rig = Rig::with(|config| config.provider_commands = true).await;
+        let mut rig = Rig::with(|config| config.provider_commands = true).await;
+        // Somebody who opens every door of operators.
+        let body = serde_json::json!({ "name": "all", "roles": exeunt_api::Role::ALL });
+        let all: exeunt_api::AdminTokenResponse =
+            rig.post(path::ADMIN_TOKENS, &rig.admin, &body).await.read();
+        rig.admin = all.token;
         let device = rig.device("occ-07").await;
         let mut site = rig.service("site").await;
         let body = serde_json::json!({

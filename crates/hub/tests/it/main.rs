@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod alarms;
 #[cfg(test)]
+mod approvals;
+#[cfg(test)]
 mod backup;
 #[cfg(test)]
 mod bad_input;

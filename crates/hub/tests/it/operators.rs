@@ -22,6 +22,7 @@ async fn operator(rig: &Rig, name: &str, roles: &[Role]) -> String {
 async fn knock(rig: &Rig, method: &str, place: &str, token: &str) -> Answer {
     let place =
         place.replace("{txn}", "none").replace("{name}", "nobody").replace("{transmitter}", "none");
+    let place = place.replace("{device}", "none");
     let method = Method::from_bytes(method.as_bytes()).unwrap();
     answer(rig.http.request(method, rig.url(&place)).bearer_auth(token)).await
 }

@@ -53,7 +53,15 @@ fn enrolment(n: usize, agent: &SigningKey) -> [Command; 2] {
         mode: Mode::Installed,
     };
     [
-        Command::MintToken(MintToken { actor, secret, name: named, expires }),
+        Command::MintToken(MintToken {
+            actor,
+            secret,
+            name: named,
+            group: None,
+            tenant: None,
+            approvers: None,
+            expires,
+        }),
         Command::Enrol(Box::new(enrol)),
     ]
 }

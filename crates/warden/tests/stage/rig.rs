@@ -188,12 +188,14 @@ pub(crate) struct Hub {
     pub(crate) approvers: Vec<SigningKey>,
     pub(crate) epoch: u64,
     pub(crate) orders_per_hour: u32,
+    /// What the device belongs to.
+    pub(crate) group: Option<exeunt_domain::Group>,
 }
 
 impl Hub {
     pub(crate) fn new() -> Self {
         let key = SigningKey::generate().unwrap();
-        Self { key, device: None, approvers: Vec::new(), epoch: 1, orders_per_hour: 3 }
+        Self { key, device: None, approvers: Vec::new(), epoch: 1, orders_per_hour: 3, group: None }
     }
 
     /// A hub whose approvers the enrolment pins: two of three.
@@ -210,6 +212,9 @@ impl Hub {
             secret: "once".into(),
             thumbprints: vec![self.key.kid().clone()],
             approvers: self.set_of_approvers(),
+            orders_per_hour: None,
+            group: self.group.clone(),
+            tenant: None,
             name: None,
             expires: NOW,
         }
@@ -286,6 +291,7 @@ impl Hub {
             act,
             requester: "admin:carol".into(),
             requester_key: None,
+            proposed: NOW,
             deadline: later(),
         };
         let sign = |key| exeunt_ssf::approve(key, &proposal).unwrap();

@@ -69,10 +69,11 @@ fn began(work: &mut Work<'_>, ask: &DeviceSession) -> Result<Done, Stop> {
     if let Late::ToOrder(txn) = &late {
         let what = log::Ordering {
             txn,
-            subject: &ask.subject,
+            subject: Some(&ask.subject),
             tier: Tier::SignOut,
             reason: None,
             good_for_ms: ask.good_for_ms,
+            quorum: None,
         };
         log::order(work, &what, &ask.from.device, &mut done)?;
         done.effects.changed.push(txn.clone());

@@ -3,22 +3,25 @@
 //!
 //! It refuses to take an acknowledgement for more than transport.
 
-use exeunt_domain::{DeviceId, Jti, Order, Subject, Tier, Timestamp, Txn};
+use exeunt_domain::{DeviceId, Jti, Order, Quorum, Subject, Tier, Timestamp, Txn};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serde_json::json;
 
-use super::words::{any, id, meaning};
+use super::words::{any, id, meaning, object};
 use super::{Done, Note, Stop, Work};
 use crate::store::command::Ack;
-use crate::store::{Addressee, Entry, Refused, Reply};
+use crate::store::{Addressee, Entry, Refused, Reply, StoreError};
 
 /// What an order says, whatever the device.
 pub(super) struct Ordering<'a> {
     pub(super) txn: &'a Txn,
-    pub(super) subject: &'a Subject,
+    /// Whose sessions. None: whoever is there.
+    pub(super) subject: Option<&'a Subject>,
     pub(super) tier: Tier,
     pub(super) reason: Option<&'a str>,
     pub(super) good_for_ms: u64,
+    /// What approvers signed for it. Then its deadline is theirs.
+    pub(super) quorum: Option<&'a Quorum>,
 }
 
 /// Signs an order for `device`, puts it into the log, and makes or renews the target.
@@ -28,31 +31,25 @@ pub(super) fn order(
     device: &DeviceId,
     done: &mut Done,
 ) -> Result<(), Stop> {
-    let (epoch, base): (u64, u64) = work
+    let epoch: u64 = work
         .db
-        .prepare_cached("SELECT epoch, base FROM devices WHERE id = ?1")?
-        .query_row([device.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
+        .prepare_cached("SELECT epoch FROM devices WHERE id = ?1")?
+        .query_row([device.as_str()], |row| row.get(0))
         .optional()?
         .ok_or(Refused::UnknownDevice)?;
-    let previous: Option<String> = work
-        .db
-        .prepare_cached(
-            "SELECT jti FROM log WHERE scope = 'device' AND addressee = ?1 AND pos > ?2
-             ORDER BY pos DESC LIMIT 1",
-        )?
-        .query_row(params![device.as_str(), base], |row| row.get(0))
-        .optional()?;
-    let deadline = work.now.plus_ms(what.good_for_ms);
+    let previous = last(work.db, device)?;
+    let own = || work.now.plus_ms(what.good_for_ms);
+    let deadline = what.quorum.map_or_else(own, |quorum| quorum.proposal.deadline);
     let order = Order {
         device: device.clone(),
         epoch,
-        user: Some(what.subject.clone()),
+        user: what.subject.cloned(),
         tier: what.tier,
         deadline,
         issued: work.now,
-        previous: previous.map(id::<Jti>).transpose()?,
+        previous,
         reason: what.reason.map(ToOwned::to_owned),
-        quorum: None,
+        quorum: what.quorum.cloned(),
     };
     let (jti, compact) = work.mint.order(&order, what.txn)?;
     work.db
@@ -64,8 +61,9 @@ pub(super) fn order(
     let pos = uint(work.db.last_insert_rowid());
     work.db
         .prepare_cached(
-            "INSERT INTO targets (txn, kind, id, outcome, at, detail, epoch, order_jti, deadline)
-             VALUES (?1, 'device', ?2, 'requested', ?3, NULL, ?4, ?5, ?6)
+            "INSERT INTO targets (txn, kind, id, outcome, at, detail, epoch, order_jti, deadline,
+               by_quorum)
+             VALUES (?1, 'device', ?2, 'requested', ?3, NULL, ?4, ?5, ?6, ?7)
              ON CONFLICT (txn, kind, id) DO UPDATE SET order_jti = ?5, deadline = ?6",
         )?
         .execute(params![
@@ -74,11 +72,34 @@ pub(super) fn order(
             work.now.0,
             epoch,
             jti.as_str(),
-            deadline.0
+            deadline.0,
+            what.quorum.is_some()
         ])?;
     let to = Addressee::Device(device.clone());
     done.effects.entries.push(Entry { pos, to, jti, compact });
     Ok(())
+}
+
+/// The last SET that was addressed to this enrolment of a device, by whichever name.
+///
+/// # Errors
+/// [`StoreError`].
+pub(super) fn last(db: &Connection, device: &DeviceId) -> Result<Option<Jti>, StoreError> {
+    let jti: Option<String> = db
+        .prepare_cached(
+            "SELECT log.jti FROM devices JOIN log ON log.pos = max(
+               coalesce((SELECT max(pos) FROM log
+                 WHERE scope = 'device' AND addressee = devices.id), 0),
+               coalesce((SELECT max(pos) FROM log
+                 WHERE scope = 'group' AND addressee = devices.grp), 0),
+               coalesce((SELECT max(pos) FROM log
+                 WHERE scope = 'tenant' AND addressee = devices.tenant), 0),
+               coalesce((SELECT max(pos) FROM log WHERE scope = 'all' AND addressee = ''), 0))
+             WHERE devices.id = ?1 AND log.pos > devices.base",
+        )?
+        .query_row([device.as_str()], |row| row.get(0))
+        .optional()?;
+    jti.map(id::<Jti>).transpose()
 }
 
 pub(super) fn ack(work: &mut Work<'_>, ask: &Ack) -> Result<Done, Stop> {
@@ -96,8 +117,7 @@ pub(super) fn ack(work: &mut Work<'_>, ask: &Ack) -> Result<Done, Stop> {
         let entry: Option<(u64, String)> = work
             .db
             .prepare_cached(
-                "SELECT pos, txn FROM log
-                 WHERE jti = ?1 AND scope = 'device' AND addressee = ?2 AND pos > ?3",
+                "SELECT pos, txn FROM addressed WHERE jti = ?1 AND device = ?2 AND pos > ?3",
             )?
             .query_row(params![jti.as_str(), ask.device.as_str(), cursor], |row| {
                 Ok((row.get(0)?, row.get(1)?))
@@ -138,10 +158,11 @@ fn note_refusal(work: &Work<'_>, ask: &Ack, jti: &Jti, txn: &str, err: &str) -> 
 fn advance(db: &Connection, device: &DeviceId, cursor: u64) -> Result<(), Stop> {
     let first_open: Option<u64> = db
         .prepare_cached(
-            "SELECT min(pos) FROM log WHERE scope = 'device' AND addressee = ?1 AND pos > ?2
-               AND pos NOT IN (SELECT pos FROM acks WHERE device = ?1)",
+            "SELECT pos FROM addressed WHERE device = ?1 AND pos > ?2
+               AND pos NOT IN (SELECT pos FROM acks WHERE device = ?1) ORDER BY pos LIMIT 1",
         )?
-        .query_row(params![device.as_str(), cursor], |row| row.get(0))?;
+        .query_row(params![device.as_str(), cursor], |row| row.get(0))
+        .optional()?;
     let next = match first_open {
         Some(open) => open - 1,
         None => db
@@ -158,12 +179,14 @@ fn advance(db: &Connection, device: &DeviceId, cursor: u64) -> Result<(), Stop> 
 }
 
 pub(super) fn overdue(work: &mut Work<'_>, txn: &Txn, device: &DeviceId) -> Result<Done, Stop> {
+    // What stands on approvals ends with them: nobody may sign it again.
     let changed = work
         .db
         .prepare_cached(
-            "UPDATE targets SET outcome = 'unreachable', at = ?3,
-               detail = 'no receipt before the deadline; last known: ' || outcome
-                 || '. The order is signed again until the device answers'
+            "UPDATE targets SET outcome = 'unreachable', at = ?3, answered = by_quorum,
+               detail = 'no answer before the deadline; last known: ' || outcome
+                 || CASE by_quorum WHEN 1 THEN '. The approvals have lapsed: propose it again'
+                    ELSE '. The order is signed again until the device answers' END
              WHERE txn = ?1 AND kind = 'device' AND id = ?2 AND deadline <= ?3
                AND outcome IN ('requested', 'delivered', 'fenced', 'contained')",
         )?
@@ -202,10 +225,11 @@ pub(super) fn resign(
     for owed in &again {
         let what = Ordering {
             txn: &owed.txn,
-            subject: &owed.subject,
+            subject: owed.subject.as_ref(),
             tier: owed.tier,
             reason: owed.reason.as_deref(),
             good_for_ms,
+            quorum: owed.quorum.as_ref(),
         };
         order(work, &what, device, &mut done)?;
         done.effects.changed.push(owed.txn.clone());
@@ -228,9 +252,12 @@ pub(super) fn owes(db: &Connection, device: &DeviceId) -> Result<bool, Stop> {
 
 struct Owed {
     txn: Txn,
-    subject: Subject,
+    /// None: whoever is there.
+    subject: Option<Subject>,
     tier: Tier,
     reason: Option<String>,
+    /// What approvers signed for it.
+    quorum: Option<Quorum>,
     deadline: Timestamp,
     /// Where its order waits in the log, when the device has not acknowledged it.
     waiting: Option<u64>,
@@ -240,22 +267,31 @@ fn due(work: &Work<'_>, device: &DeviceId) -> Result<Vec<Owed>, Stop> {
     let mut find = work.db.prepare_cached(
         "SELECT txns.txn, txns.subject, txns.tier, txns.reason, targets.deadline,
            CASE WHEN log.pos > devices.cursor
-             AND log.pos NOT IN (SELECT pos FROM acks WHERE device = ?1) THEN log.pos END
+             AND log.pos NOT IN (SELECT pos FROM acks WHERE device = ?1) THEN log.pos END,
+           CASE targets.by_quorum WHEN 1 THEN txns.quorum END,
+           txns.quorum IS NOT NULL
          FROM targets JOIN txns ON txns.txn = targets.txn
            JOIN devices ON devices.id = targets.id AND devices.epoch = targets.epoch
            LEFT JOIN log ON log.jti = targets.order_jti
          WHERE targets.kind = 'device' AND targets.id = ?1 AND targets.answered = 0
+           AND (targets.by_quorum = 0
+             OR (log.scope = 'device' AND targets.deadline > ?2 AND txns.tier <> ''))
          ORDER BY coalesce(log.pos, 0)",
     )?;
-    let mut rows = find.query([device.as_str()])?;
+    let mut rows = find.query(params![device.as_str(), work.now.0])?;
     let mut due = Vec::new();
     while let Some(row) = rows.next()? {
         let subject: String = row.get(1)?;
+        let subject = (!subject.is_empty()).then(|| Subject::parse(&subject)).transpose();
+        let quorum: Option<String> = row.get(6)?;
+        let (tier, approved): (Tier, bool) = (meaning(row.get(2)?)?, row.get(7)?);
+        // Beyond what was approved the hub alone vouches for it: then it is a sign-out.
+        let alone = approved && quorum.is_none();
         due.push(Owed {
             txn: id(row.get(0)?)?,
-            subject: Subject::parse(&subject)
-                .map_err(|error| crate::store::StoreError::Damaged(error.to_string()))?,
-            tier: meaning(row.get(2)?)?,
+            subject: subject.map_err(|error| StoreError::Damaged(error.to_string()))?,
+            tier: if alone { tier.min(Tier::SignOut) } else { tier },
+            quorum: quorum.as_deref().map(object).transpose()?,
             reason: row.get(3)?,
             deadline: Timestamp(row.get(4)?),
             waiting: row.get(5)?,
@@ -265,6 +301,6 @@ fn due(work: &Work<'_>, device: &DeviceId) -> Result<Vec<Owed>, Stop> {
 }
 
 /// A row id, which SQLite counts from 1.
-fn uint(rowid: i64) -> u64 {
+pub(super) fn uint(rowid: i64) -> u64 {
     u64::try_from(rowid).unwrap_or_default()
 }

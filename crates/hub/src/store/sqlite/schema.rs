@@ -15,6 +15,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema_logout.sql"),
     include_str!("schema_restores.sql"),
     include_str!("schema_alarms.sql"),
+    include_str!("schema_approvals.sql"),
 ];
 
 /// Brings a database to this program's version, in one transaction.

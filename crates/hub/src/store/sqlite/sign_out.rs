@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use exeunt_api::SessionInfo;
 use exeunt_check::{Delta, SubjectHash, Watermark};
 use exeunt_domain::session::{SessionHash, hex};
-use exeunt_domain::{DeviceId, Outcome, Tier, Txn};
+use exeunt_domain::{DeviceId, Outcome, Subject, Tier, Txn};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -52,7 +52,8 @@ pub(super) fn sign_out(work: &mut Work<'_>, ask: &SignOut) -> Result<Done, Stop>
     let mut done = Done::noted(Reply::Done, note);
     record(work, ask, &plan)?;
     if ask.tier != Tier::Lock {
-        revoke(work, ask, &plan, &mut done)?;
+        let whole = ask.only.is_none().then_some(&ask.subject);
+        revoke(work, &ask.txn, whole, &plan.sessions, &mut done)?;
         if ask.only.is_none() {
             connector::target(work, ask)?;
         }
@@ -63,10 +64,11 @@ pub(super) fn sign_out(work: &mut Work<'_>, ask: &SignOut) -> Result<Done, Stop>
     for device in &plan.devices {
         let order = log::Ordering {
             txn: &ask.txn,
-            subject: &ask.subject,
+            subject: Some(&ask.subject),
             tier: ask.tier,
             reason: ask.reason.as_deref(),
             good_for_ms: ask.good_for_ms,
+            quorum: None,
         };
         log::order(work, &order, device, &mut done)?;
     }
@@ -184,7 +186,7 @@ fn plan(db: &Connection, ask: &SignOut) -> Result<Plan, Stop> {
 }
 
 /// Devices whose own warden says that the subject is signed in there, in order.
-fn devices_of(
+pub(super) fn devices_of(
     db: &Connection,
     sessions: &[(SessionHash, SessionInfo)],
     only: Option<&str>,
@@ -302,15 +304,24 @@ fn record(work: &mut Work<'_>, ask: &SignOut, plan: &Plan) -> Result<(), Stop> {
     Ok(())
 }
 
-fn revoke(work: &mut Work<'_>, ask: &SignOut, plan: &Plan, done: &mut Done) -> Result<(), Stop> {
-    let subject = ask.subject.key();
-    if ask.only.is_none() {
+/// Ends sessions: by the watermark of `whole`, everywhere, or one by one.
+///
+/// # Errors
+/// [`Stop`].
+pub(super) fn revoke(
+    work: &mut Work<'_>,
+    txn: &Txn,
+    whole: Option<&Subject>,
+    sessions: &[(SessionHash, SessionInfo)],
+    done: &mut Done,
+) -> Result<(), Stop> {
+    if let Some(subject) = whole.map(Subject::key) {
         work.db
             .prepare_cached(
                 "INSERT INTO watermarks (subject, seq, at, txn) VALUES (?1, ?2, ?3, ?4)
                  ON CONFLICT (subject) DO UPDATE SET seq = ?2, at = max(at, ?3), txn = ?4",
             )?
-            .execute(params![subject, work.seq, work.now.0, ask.txn.as_str()])?;
+            .execute(params![subject, work.seq, work.now.0, txn.as_str()])?;
         let mark = Watermark { seq: work.seq, at: work.now };
         let delta = Delta::Watermark { subject: SubjectHash::of_key(&subject), mark };
         done.effects.deltas.push(keyed(delta, Some(subject)));
@@ -322,8 +333,8 @@ fn revoke(work: &mut Work<'_>, ask: &SignOut, plan: &Plan, done: &mut Done) -> R
         "INSERT INTO targets (txn, kind, id, outcome, at, detail, aud, answered)
          VALUES (?1, 'session', ?2, 'contained', ?3, ?4, ?5, 1)",
     )?;
-    for (hash, info) in &plan.sessions {
-        update.execute(params![hash.0, ask.txn.as_str()])?;
+    for (hash, info) in sessions {
+        update.execute(params![hash.0, txn.as_str()])?;
         if info.proof.is_some() {
             continue;
         }
@@ -331,12 +342,12 @@ fn revoke(work: &mut Work<'_>, ask: &SignOut, plan: &Plan, done: &mut Done) -> R
             "{}: refused at the hub; {}'s own check has not confirmed it yet",
             info.label, info.place
         );
-        target.execute(params![ask.txn.as_str(), short(hash), work.now.0, detail, info.aud])?;
+        target.execute(params![txn.as_str(), short(hash), work.now.0, detail, info.aud])?;
         done.effects.unconfirmed.push((info.aud.clone(), work.seq));
     }
     drop((update, target));
-    if ask.only.is_some() {
-        for (hash, _) in &plan.sessions {
+    if whole.is_none() {
+        for (hash, _) in sessions {
             deny(work, hash, done)?;
         }
     }

@@ -3,20 +3,26 @@
 //! It refuses to mix two states: each question is answered within one read transaction.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use exeunt_api::{
-    Alarm, AuditEntry, DeviceInfo, HubSession, ReceiptRecord, SessionInfo, Target, TxnState,
-    UnknownRole,
+    Alarm, ApproverList, AuditEntry, DeviceInfo, HubSession, ProposalInfo, ReceiptRecord,
+    SessionInfo, Target, TxnState, UnknownRole,
 };
 use exeunt_check::{RevocationState, SubjectHash, Watermark};
 use exeunt_domain::session::{SessionHash, hex};
-use exeunt_domain::{DeviceId, Jti, Outcome, Subject, Timestamp, Txn};
+use exeunt_domain::{Approvers, DeviceId, Jti, Outcome, Subject, Timestamp, Txn};
+use exeunt_ssf::InForce;
 use rusqlite::{Connection, OpenFlags, Row, Transaction, params};
 
 use super::session::{INFO, info};
 use super::words::{any, id, meaning, object};
-use super::{Stop, alarm, connector, read_head, sign_out, stream, stream_heard};
+use super::{
+    Stop, alarm, approver, change, connector, log, proposal, read_head, sign_out, stream,
+    stream_heard,
+};
 use crate::audit;
+use crate::store::approval::Propose;
 use crate::store::command::{ProviderTarget, SignOut, SignedOut};
 use crate::store::stream::{Stream, Transmitter, Waiting};
 use crate::store::{
@@ -87,7 +93,11 @@ impl View for SqliteView {
             state,
             head: read_head(&tx)?,
             last_pos,
-            devices: all(&tx, "SELECT id, epoch, device_key, agent_key FROM devices", device)?,
+            devices: all(
+                &tx,
+                "SELECT id, epoch, device_key, agent_key, grp, tenant, in_force FROM devices",
+                device,
+            )?,
             services: all(
                 &tx,
                 "SELECT client_id, name, aud, secret, scopes FROM services",
@@ -95,6 +105,7 @@ impl View for SqliteView {
             )?,
             operators: all(&tx, "SELECT token, name, expires, roles FROM operators", operator)?,
             owing,
+            hub_keys: change::hub_keys(&tx)?,
             unconfirmed,
         })
     }
@@ -110,30 +121,29 @@ impl View for SqliteView {
         limit: usize,
     ) -> Result<Vec<Entry>, StoreError> {
         let mut find = self.db.prepare_cached(
-            "SELECT log.pos, log.jti, log.compact FROM log JOIN devices ON devices.id = ?1
-             WHERE log.scope = 'device' AND log.addressee = ?1
-               AND log.pos > max(devices.cursor, ?2)
-               AND log.pos NOT IN (SELECT pos FROM acks WHERE device = ?1)
-             ORDER BY log.pos LIMIT ?3",
+            "SELECT pos, jti, scope, addressee, compact FROM addressed
+             WHERE device = ?1 AND pos > max(cursor, ?2)
+               AND pos NOT IN (SELECT pos FROM acks WHERE device = ?1)
+             ORDER BY pos LIMIT ?3",
         )?;
         let mut rows = find.query(params![device.as_str(), after, limit as u64])?;
         let mut entries = Vec::new();
         while let Some(row) = rows.next()? {
-            let to = Addressee::Device(device.clone());
-            let (pos, jti, compact) = (row.get(0)?, id(row.get(1)?)?, row.get(2)?);
+            let (scope, name): (String, String) = (row.get(2)?, row.get(3)?);
+            let to = match scope.as_str() {
+                "group" => Addressee::Group(name),
+                "tenant" => Addressee::Tenant(name),
+                "all" => Addressee::All,
+                _ => Addressee::Device(device.clone()),
+            };
+            let (pos, jti, compact) = (row.get(0)?, id(row.get(1)?)?, row.get(4)?);
             entries.push(Entry { pos, to, jti, compact });
         }
         Ok(entries)
     }
 
     fn last_order(&self, device: &DeviceId) -> Result<Option<Jti>, StoreError> {
-        let mut find = self.db.prepare_cached(
-            "SELECT log.jti FROM log JOIN devices ON devices.id = ?1
-             WHERE log.scope = 'device' AND log.addressee = ?1 AND log.pos > devices.base
-             ORDER BY log.pos DESC LIMIT 1",
-        )?;
-        let mut rows = find.query([device.as_str()])?;
-        rows.next()?.map(|row| id(row.get(0)?)).transpose()
+        log::last(&self.db, device)
     }
 
     fn sessions(&self, subject: &Subject) -> Result<Vec<SessionInfo>, StoreError> {
@@ -164,18 +174,30 @@ impl View for SqliteView {
     }
 
     fn devices(&self) -> Result<Vec<DeviceInfo>, StoreError> {
+        let set = approver::pinned(&approver::list(&self.db)?);
         all(
             &self.db,
             "SELECT id, epoch, enrolled, device_kid, device_key, receipt_seq,
-               (SELECT count(*) FROM log WHERE scope = 'device' AND addressee = devices.id
-                 AND pos > devices.cursor
-                 AND pos NOT IN (SELECT pos FROM acks WHERE acks.device = devices.id))
+               (SELECT count(*) FROM log WHERE pos > devices.cursor
+                 AND ((scope = 'device' AND addressee = devices.id)
+                   OR (scope = 'group' AND addressee = devices.grp)
+                   OR (scope = 'tenant' AND addressee = devices.tenant)
+                   OR (scope = 'all' AND addressee = ''))
+                 AND pos NOT IN (SELECT pos FROM acks WHERE acks.device = devices.id)),
+               grp, tenant, in_force
              FROM devices ORDER BY id",
             |row| {
                 let key: String = row.get(4)?;
+                let (group, tenant): (Option<String>, Option<String>) = (row.get(7)?, row.get(8)?);
+                let held: Option<String> = row.get(9)?;
+                let held: Option<InForce> = held.as_deref().map(object).transpose()?;
+                let knows = |set: &Approvers| Some(held.as_ref()?.approvers.as_ref() == Some(set));
                 Ok(DeviceInfo {
                     id: id(row.get(0)?)?,
                     epoch: row.get(1)?,
+                    group: group.map(id).transpose()?,
+                    tenant: tenant.map(id).transpose()?,
+                    knows_approvers: set.as_ref().and_then(knows),
                     enrolled: Timestamp(row.get(2)?),
                     last_seen: None,
                     device_kid: row.get(3)?,
@@ -185,6 +207,35 @@ impl View for SqliteView {
                 })
             },
         )
+    }
+
+    fn approvers(&self) -> Result<ApproverList, StoreError> {
+        approver::list(&*self.read()?)
+    }
+
+    fn orders_per_hour(&self) -> Result<Option<u32>, StoreError> {
+        change::orders_per_hour(&self.db)
+    }
+
+    fn draft(
+        &self,
+        ask: &Propose,
+        now: Timestamp,
+    ) -> Result<Result<ProposalInfo, Refused>, StoreError> {
+        let tx = self.read()?;
+        match proposal::drafted(&tx, &ask.terms, &ask.wish, now) {
+            Ok(drafted) => Ok(Ok(drafted)),
+            Err(Stop::Refused(refused)) => Ok(Err(refused)),
+            Err(Stop::Store(error)) => Err(error),
+        }
+    }
+
+    fn proposal(&self, txn: &Txn, now: Timestamp) -> Result<Option<ProposalInfo>, StoreError> {
+        proposal::one(&*self.read()?, txn, now)
+    }
+
+    fn proposals(&self, now: Timestamp) -> Result<Vec<ProposalInfo>, StoreError> {
+        proposal::newest(&*self.read()?, now)
     }
 
     fn txn(&self, txn: &Txn, device: Option<&DeviceId>) -> Result<Option<TxnState>, StoreError> {
@@ -363,11 +414,15 @@ fn shown_to(device: &DeviceId, info: SessionInfo) -> HubSession {
 
 fn device(row: &Row<'_>) -> Result<Device, StoreError> {
     let (device_key, agent_key): (String, String) = (row.get(2)?, row.get(3)?);
+    let held: Option<String> = row.get(6)?;
     Ok(Device {
         id: id(row.get(0)?)?,
         epoch: row.get(1)?,
         device_key: object(&device_key)?,
         agent_key: object(&agent_key)?,
+        group: row.get::<_, Option<String>>(4)?.map(id).transpose()?,
+        tenant: row.get::<_, Option<String>>(5)?.map(id).transpose()?,
+        in_force: held.as_deref().map(object).transpose()?.map(Arc::new),
     })
 }
 

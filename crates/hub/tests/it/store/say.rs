@@ -3,16 +3,17 @@
 //! It refuses randomness, but for the keys of an enrolment.
 
 use exeunt_api::Countersigned;
+use exeunt_domain::order::WideOrder;
 use exeunt_domain::receipt::Mode;
 use exeunt_domain::session::SessionHash;
 use exeunt_domain::{
-    DeviceId, Jti, Order, Proof, SessionId, SessionKind, Subject, Tier, Timestamp, Txn,
+    DeviceId, Jti, Kid, Order, Proof, SessionId, SessionKind, Subject, Tier, Timestamp, Txn,
 };
 use exeunt_hub::store::command::{
     DeviceLimit, DeviceSession, Enrol, MintToken, Register, SignOut, Source,
 };
 use exeunt_hub::store::{Command, Mint};
-use exeunt_ssf::{SetError, SigningKey};
+use exeunt_ssf::{ChangeEvent, PublicJwk, SetError, SigningKey};
 
 /// Time, names and "signatures" that a test can foresee.
 pub(crate) struct Plain {
@@ -29,6 +30,30 @@ impl Mint for Plain {
         self.minted += 1;
         let jti = Jti::parse(format!("order-{:06}", self.minted)).unwrap();
         Ok((jti, format!("{} {txn}", order.device)))
+    }
+
+    fn wide_order(&mut self, order: &WideOrder) -> Result<(Jti, String), SetError> {
+        self.minted += 1;
+        let jti = Jti::parse(format!("order-{:06}", self.minted)).unwrap();
+        Ok((jti, format!("all {}", order.quorum.proposal.txn)))
+    }
+
+    fn change(&mut self, change: &ChangeEvent, txn: &Txn) -> Result<(Jti, String), SetError> {
+        self.minted += 1;
+        let jti = Jti::parse(format!("order-{:06}", self.minted)).unwrap();
+        Ok((jti, format!("{} {txn}", change.device)))
+    }
+
+    fn rekey(&mut self, kid: &Kid) -> Result<PublicJwk, SetError> {
+        Err(SetError::UnknownKey(kid.to_string()))
+    }
+
+    fn has_key(&self, _: &Kid) -> bool {
+        false
+    }
+
+    fn kid(&self) -> Kid {
+        Kid::parse("plain").unwrap()
     }
 
     fn countersign(&mut self, claims: &Countersigned) -> Result<String, SetError> {
@@ -103,6 +128,9 @@ pub(crate) fn enrolment() -> [Command; 2] {
         actor: "admin:test".into(),
         secret: [7; 32],
         name: Some(device_id()),
+        group: None,
+        tenant: None,
+        approvers: None,
         expires: Timestamp(u64::MAX >> 1),
     };
     let enrol = Enrol {
