@@ -11,13 +11,12 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use exeunt_hub::audit::{head, judge};
 use exeunt_hub::backup;
-use exeunt_hub::config::{ADMIN_TOKEN_FILE, DAY_MS, KEEP_DAYS, KEY_FILE};
+use exeunt_hub::config::{ADMIN_TOKEN_FILE, DAY_MS, KEEP_DAYS};
 use exeunt_hub::store::command::DeviceLimit;
 use exeunt_hub::store::sqlite::{FILE, SqliteView};
 use exeunt_hub::store::{Anew, Keep, View as _};
 use exeunt_hub::tls::Files;
 use exeunt_hub::{Config, start};
-use exeunt_ssf::{Jwks, SigningKey};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
