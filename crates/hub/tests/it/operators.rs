@@ -216,3 +216,24 @@ async fn a_hub_without_a_provider_says_how_operators_get_in() {
     assert!(refused.body["error"]["hint"].as_str().unwrap().contains("--sign-in"));
     rig.hub.stop().await;
 }
+
+#[tokio::test]
+async fn whoever_reads_the_audit_page_by_page_comes_to_its_end() {
+    let rig = Rig::new().await;
+    for name in ["a", "b", "c"] {
+        rig.service(name).await;
+    }
+    let (mut after, mut rows) = (0, 0);
+    for page in 1.. {
+        assert!(page < 20, "{rows} rows, and no end");
+        let url = rig.url(&format!("/v1/audit?after={after}&limit=2"));
+        let asked = rig.http.get(url).bearer_auth(&rig.admin).send().await.unwrap();
+        let text = asked.text().await.unwrap();
+        let Some(last) = text.lines().last() else { break };
+        after = serde_json::from_str::<serde_json::Value>(last).unwrap()["seq"].as_u64().unwrap();
+        rows += text.lines().count();
+    }
+    assert!(rows >= 4, "{rows}");
+    assert_eq!(rig.audited("looked").await.len(), 1);
+    rig.hub.stop().await;
+}
