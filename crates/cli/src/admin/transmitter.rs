@@ -135,11 +135,11 @@ fn standing(one: &TransmitterInfo) -> String {
     if let Some(link) = &one.link {
         let since = ago(link.since, now());
         said.push(match (link.state, &link.error) {
-            (LinkState::Up, _) => format!("polled, answers since {since}"),
+            (LinkState::Up, _) => format!("polled, up since {since}"),
             (LinkState::Connecting, _) => "polled, no answer yet".to_owned(),
             (LinkState::Down, error) => {
                 let error = error.as_deref().unwrap_or("no answer");
-                format!("ALARM: polled, does not answer since {since}: {error}")
+                format!("ALARM: polled, down since {since}: {error}")
             }
         });
     } else {
@@ -197,6 +197,6 @@ mod tests {
         let mut silent = one();
         let error = Some("no answer".to_owned());
         silent.link = Some(LinkInfo { state: LinkState::Down, since: Timestamp(1), error });
-        assert!(standing(&silent).starts_with("ALARM: polled, does not answer since"));
+        assert!(standing(&silent).starts_with("ALARM: polled, down since"));
     }
 }

@@ -11,13 +11,14 @@ use exeunt_domain::Tier;
 pub(crate) enum Transmitter {
     /// Take security events of an identity provider, or of another transmitter.
     #[command(after_help = "\
-A transmitter speaks about the people of the domains and issuers that you name, and of nobody else; it
-causes at most --ceiling, at most --rate times an hour. Everything else it says is refused and audited.
+A transmitter speaks about the people of the domains and issuers that you name, and of nobody
+else; it causes at most --ceiling, at most --rate times an hour. Everything else it says is refused
+and audited.
 
 Examples:
-  # The hub asks it (RFC 8936): all that is needed is found at its URL. This works behind a firewall.
-  exeunt admin transmitter add --poll https://idp.example/realms/corp --about-domain corp.example \\
-    --client-id exeunt --client-secret-file exeunt.secret
+  # The hub asks it (RFC 8936), also from behind a firewall; its URL leads to everything else.
+  exeunt admin transmitter add --poll https://idp.example/realms/corp \\
+    --about-domain corp.example --client-id exeunt --client-secret-file exeunt.secret
   # The same, with a token that the transmitter handed out.
   exeunt admin transmitter add --poll https://ssf.example --about-domain corp.example \\
     --access-token-file ssf.token

@@ -223,7 +223,7 @@ fn transmitters_are_added_listed_and_removed_and_alarms_are_said() {
     check("admin-transmitter-list", &ran.json());
     let ran = hub.run(&stage, &list);
     assert!(ran.out.contains("ALARM: the transmitter paused the stream (maintenance)"));
-    assert!(ran.out.contains("ALARM: polled, does not answer"), "{}", ran.out);
+    assert!(ran.out.contains("ALARM: polled, down since"), "{}", ran.out);
     assert_eq!(hub.run(&stage, &["admin", "transmitter", "remove", "t1"]).code, 0);
     // Nobody, everybody, both, or a secret on the command line.
     for wrong in [

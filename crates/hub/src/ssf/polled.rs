@@ -289,11 +289,23 @@ async fn up(hub: &Hub, name: &str) {
 
 /// The audit hears of it at the second failure in a row: one alone may be a restart.
 async fn down(hub: &Hub, name: &str, error: &TransportError, failures: u32) {
-    let alarm = failures == 1;
-    hub.ssf.polled.set(name, LinkState::Down, Some(error.to_string()), alarm);
+    let (alarm, why) = (failures == 1, words(error));
+    hub.ssf.polled.set(name, LinkState::Down, Some(why.clone()), alarm);
     if alarm {
-        tracing::error!(transmitter = name, %error, "a transmitter does not answer");
-        note(hub, name, "stream-alarm", &error.to_string()).await;
+        tracing::error!(transmitter = name, why, "a transmitter does not answer");
+        note(hub, name, "stream-alarm", &why).await;
+    }
+}
+
+/// What is wrong, where the other side is a transmitter and no hub.
+fn words(error: &TransportError) -> String {
+    match error {
+        TransportError::Unreachable(why) | TransportError::Unauthorized(why) => why.clone(),
+        TransportError::Closed => "the poll: the connection was closed".into(),
+        TransportError::Busy { status, .. } | TransportError::Refused { status, .. } => {
+            format!("the poll was answered with {status}")
+        }
+        TransportError::Malformed(why) => format!("the poll's answer cannot be read: {why}"),
     }
 }
 
