@@ -644,8 +644,9 @@ def receiver(hub):
              {"format": "complex", "session": {"format": "opaque", "id": "ALL"}}),
             ("a_tenant_only", {"format": "complex", "tenant": {"format": "opaque", "id": "t"}}),
             ("an_unknown_format", {"format": "everyone", "id": "*"}),
-            ("aliases_that_differ", {"format": "aliases",
-                                     "identifiers": [email("ann"), email("cy")]})):
+            ("aliases_of_which_one_is_unknown",
+             {"format": "aliases",
+              "identifiers": [email("ann"), {"format": "everyone", "id": "*"}]})):
         answer = send(sign(claims(REVOKED, {}, about)))
         check(f"{name}_is_refused_and_ends_nobody",
               refused(answer, "invalid_request") and alive(bystander) and alive(cy), answer.raw)

@@ -117,8 +117,11 @@ pub struct SessionInfo {
     pub auth_time: Timestamp,
     /// When it was registered.
     pub since: Timestamp,
-    /// Last seen.
+    /// Last seen, within some minutes.
     pub last_seen: Timestamp,
+    /// When it ends at the latest, if its service said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Timestamp>,
     /// Whether it is still accepted.
     pub status: SessionStatus,
     /// How a console session's subject was established.
@@ -172,9 +175,19 @@ hides_secret!(DeviceTokenResponse, ServiceResponse);
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SignOutRequest {
-    /// Whose sessions, as people type it (`Subject::parse`).
+    /// Whose sessions, as people type it (`Subject::parse`). Exactly one of `subject`, `session`,
+    /// `application` and `device` is given; `device` also goes with `subject`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 1024), regex(pattern = crate::NAME)))]
-    pub subject: String,
+    pub subject: Option<String>,
+    /// One session, by its name in lists: 16 or more hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(regex(pattern = r"^[0-9a-f]{16,64}$")))]
+    pub session: Option<String>,
+    /// Every session of an application, by its audience. No device gets an order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 256), regex(pattern = crate::NAME)))]
+    pub application: Option<String>,
     /// How much is to end; `sign-out` when absent. `purge` needs a proposal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tier: Option<Tier>,
@@ -189,7 +202,8 @@ pub struct SignOutRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 256)))]
     pub idempotency_key: Option<String>,
-    /// Only the subject's sessions on this device.
+    /// With a subject: only that one's sessions on this device. Alone: every session there, whoever's;
+    /// the device gets an order if they are one person's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<DeviceId>,
     /// The digest of the preview that was shown; refused with `preview_changed` when what would
@@ -208,15 +222,18 @@ pub struct SignOutResponse {
     pub txn: Option<Txn>,
     /// The commit's sequence number; in a preview, the sequence that it shows.
     pub seq: u64,
+    /// Every name of the subject that it reaches, the one that was asked for first.
+    #[serde(default)]
+    pub aliases: Vec<String>,
     /// Each session.
     pub sessions: Vec<SessionInfo>,
     /// Each device that gets an order.
     pub devices: Vec<DeviceId>,
     /// The worst part so far.
     pub outcome: Outcome,
-    /// SHA-256, hexadecimal, over the tier and the sessions and devices shown.
+    /// SHA-256, hexadecimal, over the tier and over the names, sessions, devices and leftovers shown.
     pub digest: String,
-    /// What identity providers keep alive all the same.
+    /// What stays alive all the same.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cannot: Vec<CannotEnd>,
 }
@@ -225,7 +242,7 @@ pub struct SignOutResponse {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CannotEnd {
-    /// At which identity provider.
+    /// Where: an identity provider, a device, a service.
     pub place: String,
     /// What.
     pub what: String,

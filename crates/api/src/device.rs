@@ -34,6 +34,12 @@ pub struct TxnState {
     pub outcome: Outcome,
     /// Each target.
     pub targets: Vec<Target>,
+    /// The playbook that it was a part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub playbook: Option<String>,
+    /// Milliseconds from the first rejection, which is the hub's own, to the last one that was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spread_ms: Option<u64>,
 }
 
 impl TxnState {

@@ -21,7 +21,7 @@ pub struct ErrorBody {
 #[serde(deny_unknown_fields)]
 pub struct ErrorDetail {
     /// A stable code: `invalid_request`, `unauthorized`, `forbidden`, `not_found`, `conflict`,
-    /// `stale_auth`, `tier_refused`, `preview_changed`, `rate_limited`, `snapshot_needed`,
+    /// `stale_auth`, `on_hold`, `tier_refused`, `preview_changed`, `rate_limited`, `snapshot_needed`,
     /// `too_large`, `tls_required`, `storage_full`, `storage_failed`, `unavailable`, `internal`.
     pub code: String,
     /// One sentence for people.

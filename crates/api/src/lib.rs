@@ -12,6 +12,8 @@ pub mod number;
 pub mod oauth;
 pub mod operator;
 pub mod path;
+pub mod playbook;
+pub mod subject;
 pub mod transmitter;
 
 pub use admin::{
@@ -32,6 +34,8 @@ pub use operator::{
     AdminTokenRequest, AdminTokenResponse, OperatorInfo, Role, SignInFinish, SignInRequest,
     SignInResponse, SignedIn, UnknownRole,
 };
+pub use playbook::{Followup, Hold};
+pub use subject::{Alias, JoinRequest, SplitRequest, SubjectInfo};
 
 pub use transmitter::{
     DeliveryMethod, ExpectRequest, LinkInfo, LinkState, PollSettings, Scope, StreamInfo,

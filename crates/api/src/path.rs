@@ -36,6 +36,20 @@ pub const SIGN_IN_FINISH: &str = "/v1/sign-in/finish";
 pub const DEVICES: &str = "/v1/devices";
 /// The session registry.
 pub const SESSIONS: &str = "/v1/sessions";
+/// The names of one subject.
+pub const SUBJECT: &str = "/v1/subject";
+/// Two names become one subject's.
+pub const SUBJECT_JOIN: &str = "/v1/subject/join";
+/// A name is taken out of a subject's.
+pub const SUBJECT_SPLIT: &str = "/v1/subject/split";
+/// Playbooks; a `/NAME` follows to run one.
+pub const PLAYBOOKS: &str = "/v1/playbooks";
+/// What is to be seen to after sign-outs; a `/ID/tick` follows.
+pub const FOLLOWUPS: &str = "/v1/followups";
+/// Subjects on hold.
+pub const HOLDS: &str = "/v1/holds";
+/// Releases a subject.
+pub const HOLDS_RELEASE: &str = "/v1/holds/release";
 /// Relying services.
 pub const SERVICES: &str = "/v1/services";
 /// Parties that send the hub SETs; a `/TRANSMITTER` may follow.
@@ -75,6 +89,12 @@ pub fn txn_events(txn: &Txn) -> String {
 #[must_use]
 pub fn txn_cancel(txn: &Txn) -> String {
     format!("{TXN}/{txn}/cancel")
+}
+
+/// Asks again what failed in `txn`, for an operator.
+#[must_use]
+pub fn txn_retry(txn: &Txn) -> String {
+    format!("{TXN}/{txn}/retry")
 }
 
 /// The state of `txn`, for a device that is a target of it.

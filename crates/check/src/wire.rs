@@ -12,6 +12,8 @@ use crate::{Batch, Delta, RevocationState, SubjectHash, Watermark};
 
 /// Sessions of the calling service: `POST` registers, `DELETE` below it ends.
 pub const SESSIONS: &str = "/v1/sessions";
+/// Sessions of the calling service that were in use lately.
+pub const SEEN: &str = "/v1/seen";
 /// One check.
 pub const CHECK: &str = "/v1/check";
 /// The revocation state as a whole.
@@ -119,6 +121,21 @@ pub struct SessionRequest {
     /// The identity provider's `sid`, if it gave one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idp_sid: Option<String>,
+    /// The identity provider's ID token, as it came: its names of the person become one subject's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id_token: Option<String>,
+    /// When the service ends it at the latest, in milliseconds: the hub ends it then, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Timestamp>,
+}
+
+/// Sessions of the calling service that were in use lately. `POST /v1/seen`, every few
+/// minutes and never at each request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeenRequest {
+    /// Their ids, at most 1,000.
+    pub session_ids: Vec<SessionId>,
 }
 
 /// The registration's place in the hub's sequence; keep it with the session, the check wants it.

@@ -8,13 +8,17 @@ mod approver_key;
 mod audit;
 mod credentials;
 mod device;
+mod followup;
+mod hold;
 mod hub;
 mod login;
 mod operator;
+mod playbook;
 mod proposal;
 mod session;
 mod sign_in;
 mod sign_out;
+mod subject;
 mod transmitter;
 mod txn;
 
@@ -32,6 +36,7 @@ pub(crate) fn run(out: Out, command: Admin) -> Result<u8, Fault> {
             Admin::Device(command) => device::run(out, command).await,
             Admin::Transmitter(command) => transmitter::run(out, command).await,
             Admin::Session(command) => session::run(out, command).await,
+            Admin::Subject(command) => subject::run(out, command).await,
             Admin::Approver(command) => approver::run(out, command).await,
             Admin::Approve(typed) => approver::approve(out, typed).await,
             Admin::Proposal(command) => proposal::run(out, command).await,
@@ -40,6 +45,9 @@ pub(crate) fn run(out: Out, command: Admin) -> Result<u8, Fault> {
                 proposal::propose(out, typed).await
             }
             Admin::SignOut(typed) => sign_out::run(out, typed).await,
+            Admin::Playbook(command) => playbook::run(out, command).await,
+            Admin::Followup(command) => followup::run(out, command).await,
+            Admin::Hold(command) => hold::run(out, command).await,
             Admin::Txn(command) => txn::run(out, command).await,
             Admin::Audit(command) => audit::run(out, command).await,
             Admin::Alarm(command) => alarm::run(out, command).await,

@@ -102,6 +102,7 @@ fn exit_of(code: &str) -> u8 {
         | "rate_limited"
         | "forbidden"
         | "preview_changed"
+        | "on_hold"
         | "stale_auth" => EXIT_REFUSED,
         "hub_unreachable" | "warden_unreachable" | "unavailable" => EXIT_UNREACHABLE,
         "usage" => EXIT_USAGE,

@@ -59,6 +59,10 @@ pub struct Order {
     /// What approvers signed for it, where it needs a quorum.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quorum: Option<Quorum>,
+    /// The device gave a receipt for this transaction, and is to contain once more: an operator asks
+    /// again what failed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub again: bool,
 }
 
 /// The claims inside a [`WIDE_ORDER_EVENT`]. What is demanded, of whom and until when is what the

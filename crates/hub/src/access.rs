@@ -42,6 +42,8 @@ const ACT_ON_ONE: Who = Operator(&[HelpDesk, Responder, Administrator]);
 const PROPOSE: Who = Operator(&[Responder, Administrator]);
 /// Who may approve what others proposed.
 const APPROVE: Who = Operator(&[Approver]);
+/// Who may decide about more than a subject's own sessions.
+const ACT: Who = Operator(&[Responder, Administrator]);
 /// Who may read the audit.
 const AUDIT: Who = Operator(&[Auditor, Administrator]);
 /// Who may set the hub up.
@@ -73,6 +75,7 @@ pub const RULES: &[Rule] = &[
     //
     Rule("POST", "/v1/sessions", Service),
     Rule("DELETE", "/v1/sessions/{session}", Service),
+    Rule("POST", "/v1/seen", Service),
     Rule("GET", "/v1/check", Service),
     Rule("GET", "/v1/check/snapshot", Service),
     Rule("GET", "/v1/check/deltas", Service),
@@ -102,8 +105,19 @@ pub const RULES: &[Rule] = &[
     Rule("GET", "/v1/txn/{txn}", LOOK_AT_ONE),
     Rule("GET", "/v1/txn/{txn}/events", LOOK_AT_ONE),
     Rule("GET", "/v1/receipts/{txn}", LOOK_AT_ONE),
+    Rule("GET", "/v1/subject", LOOK_AT_ONE),
+    Rule("POST", "/v1/subject/join", ACT),
+    Rule("POST", "/v1/subject/split", ACT),
     Rule("POST", "/v1/sign-out", ACT_ON_ONE),
     Rule("POST", "/v1/txn/{txn}/cancel", ACT_ON_ONE),
+    Rule("POST", "/v1/txn/{txn}/retry", ACT_ON_ONE),
+    Rule("GET", "/v1/playbooks", LOOK_AT_ONE),
+    Rule("POST", "/v1/playbooks/{playbook}", ACT_ON_ONE),
+    Rule("GET", "/v1/followups", LOOK),
+    Rule("POST", "/v1/followups/{id}/tick", ACT),
+    Rule("GET", "/v1/holds", LOOK),
+    Rule("POST", "/v1/holds", ACT),
+    Rule("POST", "/v1/holds/release", ACT),
     Rule("GET", "/v1/devices", LOOK),
     Rule("GET", "/v1/alarms", LOOK),
     Rule("GET", "/v1/approvers", LOOK),

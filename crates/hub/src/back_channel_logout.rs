@@ -69,6 +69,7 @@ async fn take(hub: &Arc<Hub>, request: Request) -> Result<(), Denied> {
         issuer: it.issuer,
         cause: None,
         event: EVENT.into(),
+        aliases: Vec::new(),
         rate_per_hour: it.rate_per_hour,
     };
     let command = Command::Stream(StreamCommand::Heard(Box::new(heard)));

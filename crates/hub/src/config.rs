@@ -50,6 +50,8 @@ pub struct Config {
     pub policy: Option<PathBuf>,
     /// Whether providers' commands are taken (a draft).
     pub provider_commands: bool,
+    /// Which names are one subject's: a TOML file of rules.
+    pub aliases: Option<PathBuf>,
     /// Coverage hashes that receipts may carry; any, when there is none.
     pub expect_coverage: std::collections::BTreeSet<String>,
     /// Figures.
@@ -71,6 +73,7 @@ impl Config {
             sign_in: None,
             policy: None,
             provider_commands: false,
+            aliases: None,
             expect_coverage: std::collections::BTreeSet::new(),
             limits: Limits::default(),
         }

@@ -102,6 +102,7 @@ async fn take(hub: &Arc<Hub>, request: Request) -> Result<(), Denied> {
         cause: None,
         event: "global-token-revocation".into(),
         rate_per_hour: it.rate_per_hour,
+        aliases: Vec::new(),
         act,
     };
     let command = Command::Stream(StreamCommand::Heard(Box::new(heard)));

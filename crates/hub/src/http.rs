@@ -26,8 +26,8 @@ use crate::{
     oauth, receipts, receiver, registry,
 };
 use crate::{
-    connectors, forward_auth, introspect, lease, openapi, provider_commands, revoke, sign_in, ssf,
-    transmitter,
+    connectors, forward_auth, introspect, lease, openapi, playbooks, provider_commands, revoke,
+    sign_in, ssf, subjects, transmitter,
 };
 
 pub use serve::{Shown, serve};
@@ -62,6 +62,7 @@ pub fn doors(hub: &Arc<Hub>) -> Doors {
         .open(GET, &txn(path::DEVICE_TXN, ""), revoke::device_txn)
         .open(POST, wire::SESSIONS, registry::register)
         .open(GET, wire::SESSIONS, registry::list)
+        .open(POST, wire::SEEN, registry::seen)
         .open(DELETE, &format!("{}/{{session}}", wire::SESSIONS), registry::end)
         .open(GET, wire::CHECK, check_api::check)
         .open_to_any(forward_auth::PATH, forward_auth::forward_auth)
@@ -101,9 +102,20 @@ fn operators(doors: Doors) -> Doors {
         .open(POST, path::CHANGES, approvals::change)
         .open(POST, path::SERVICES, admin::service)
         .open(POST, path::SIGN_OUT, revoke::sign_out)
+        .open(GET, path::PLAYBOOKS, playbooks::list)
+        .open(POST, &format!("{}/{{playbook}}", path::PLAYBOOKS), playbooks::run)
+        .open(GET, path::FOLLOWUPS, playbooks::followups)
+        .open(POST, &format!("{}/{{id}}/tick", path::FOLLOWUPS), playbooks::tick)
+        .open(GET, path::HOLDS, playbooks::holds)
+        .open(POST, path::HOLDS, playbooks::hold)
+        .open(POST, path::HOLDS_RELEASE, playbooks::release)
+        .open(GET, path::SUBJECT, subjects::show)
+        .open(POST, path::SUBJECT_JOIN, subjects::join)
+        .open(POST, path::SUBJECT_SPLIT, subjects::split)
         .open(GET, &txn(path::TXN, ""), revoke::txn)
         .open(GET, &txn(path::TXN, "/events"), revoke::follow)
         .open(POST, &txn(path::TXN, "/cancel"), revoke::cancel)
+        .open(POST, &txn(path::TXN, "/retry"), revoke::retry)
         .open(GET, &txn(path::RECEIPTS, ""), receipts::list)
         .open(GET, path::ALARMS, audit_api::alarms)
         .open(GET, path::AUDIT, audit_api::export)
@@ -230,6 +242,7 @@ impl From<Refused> for ApiError {
             "conflict" if refused == Refused::NoApprovers => error
                 .hint("name them: `exeunt admin approver add`, then `exeunt admin approver enact`"),
             "stale_auth" => error.hint("send the person through a fresh sign-in"),
+            "on_hold" => error.hint("`exeunt admin hold list` says why, `hold release` ends it"),
             _ => error,
         }
     }

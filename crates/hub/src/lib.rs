@@ -4,6 +4,7 @@
 
 pub mod access;
 pub mod admin;
+pub mod aliases;
 pub mod approvals;
 pub mod audit;
 pub mod audit_api;
@@ -22,6 +23,7 @@ pub mod keys;
 pub mod lease;
 pub mod oauth;
 pub mod openapi;
+pub mod playbooks;
 pub mod provider_commands;
 pub mod publish;
 pub mod receipts;
@@ -33,6 +35,7 @@ pub mod sign_in;
 pub mod ssf;
 mod start;
 pub mod store;
+pub mod subjects;
 pub mod tls;
 pub mod transmitter;
 pub mod views;

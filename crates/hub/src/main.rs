@@ -138,6 +138,9 @@ struct Serve {
     /// Provider Commands 1.0, draft 02). The draft may change, and this with it.
     #[arg(long)]
     provider_commands: bool,
+    /// Which names are one subject's, by rule: a TOML file; docs/operating.md has one.
+    #[arg(long, value_name = "FILE", env = "EXEUNT_HUB_ALIASES")]
+    aliases: Option<PathBuf>,
     /// How many distinct devices one operator's sign-outs may reach within an hour.
     #[arg(long, default_value_t = 25)]
     devices_per_operator: u64,
@@ -207,6 +210,7 @@ impl Serve {
         config.sign_in = self.sign_in;
         config.policy = self.policy;
         config.provider_commands = self.provider_commands;
+        config.aliases = self.aliases;
         config.tls = self.tls_cert.zip(self.tls_key).map(|(cert, key)| Files { cert, key });
         config.stream_hosts =
             self.stream_host.iter().map(|host| host.to_ascii_lowercase()).collect();

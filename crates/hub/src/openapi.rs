@@ -4,6 +4,7 @@
 //! It refuses to leave a door of operators out.
 
 mod operation;
+mod registry;
 
 use std::sync::LazyLock;
 
@@ -13,7 +14,7 @@ use exeunt_api::number::LARGEST;
 use exeunt_api::{
     AdminTokenRequest, AdminTokenResponse, AlarmList, ApproveRequest, ApproverList,
     ApproverRequest, ApproverResponse, AuditVerdict, ChangeRequest, DeviceList, DeviceTokenRequest,
-    DeviceTokenResponse, ErrorBody, ExpectRequest, NAME, OperatorInfo, ProposalInfo, ProposalList,
+    DeviceTokenResponse, ErrorBody, ExpectRequest, OperatorInfo, ProposalInfo, ProposalList,
     ProposalRequest, ReceiptRecord, ServiceRequest, ServiceResponse, SessionList, SignInFinish,
     SignInRequest, SignInResponse, SignOutRequest, SignOutResponse, SignedIn, TransmitterInfo,
     TransmitterList, TransmitterRequest, TxnState,
@@ -92,14 +93,14 @@ pub fn undescribed() -> Vec<String> {
 }
 
 fn operations() -> Vec<Operation> {
-    let mut all = one_alone();
+    let mut all = registry::operations();
+    all.extend(one_alone());
     all.extend(approvals());
     all
 }
 
 /// What one operator alone may do.
 fn one_alone() -> Vec<Operation> {
-    let subject = "Whose, as people type it: a name, an address, `acct:…`, or `ISSUER|SUB`.";
     vec![
         Operation::get("/v1/operator", "Who is asking, and what they may do")
             .answers::<OperatorInfo>(200),
@@ -114,11 +115,7 @@ fn one_alone() -> Vec<Operation> {
             .answers::<SignedIn>(201)
             .may_miss(),
         Operation::get("/v1/sessions", "Sessions of one subject, newest first")
-            .query("subject", subject, true, |_| {
-                json_schema!({
-                    "type": "string", "minLength": 1, "maxLength": 1024, "pattern": NAME
-                })
-            })
+            .query("subject", registry::SUBJECT, true, registry::subject)
             .answers::<SessionList>(200),
         Operation::post("/v1/sign-out", "Signs a subject out everywhere, or previews it")
             .takes::<SignOutRequest>()

@@ -119,6 +119,7 @@ async fn invalidate(
         jti: command.jti,
         cause: None,
         event: "provider-command invalidate".into(),
+        aliases: Vec::new(),
         rate_per_hour: it.rate_per_hour,
     };
     let command = Command::Stream(StreamCommand::Heard(Box::new(heard)));

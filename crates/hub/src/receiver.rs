@@ -171,6 +171,8 @@ fn sign_out(hub: &Hub, set: &VerifiedSet, from: Source) -> Result<Command, NotAc
         only: None,
         idempotency_key: None,
         digest: None,
+        cannot: Vec::new(),
+        playbook: None,
         limit: DeviceLimit::NONE,
         at_device: Some(AtDevice { from, session, per_hour: hub.limits.requests_per_hour }),
         good_for_ms: hub.order_good_for_ms(),

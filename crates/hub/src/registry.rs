@@ -8,22 +8,24 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use exeunt_api::{HubSession, SessionList, VERSION};
-use exeunt_check::wire::{SessionRequest, SessionResponse};
+use exeunt_check::wire::{SeenRequest, SessionRequest, SessionResponse};
 use exeunt_domain::session::SessionHash;
 use exeunt_domain::{SessionId, Subject, Timestamp};
 use serde::Deserialize;
 
-use crate::Hub;
 use crate::http::{ApiError, Json, Named, Query};
 use crate::oauth::{Admin, Agent, Client};
 use crate::sequencer::now;
 use crate::store::command::Register;
 use crate::store::{Command, Reply};
+use crate::{Hub, subjects};
 
 /// Anything earlier is a time in seconds: 100,000,000,000 ms is March 1973.
 const EARLIEST: Timestamp = Timestamp(100_000_000_000);
 /// How far a service's clock may run ahead, in milliseconds.
 const AHEAD_MS: u64 = 60_000;
+/// Most sessions that are told at a time to be in use.
+const MOST_SEEN: usize = 1000;
 /// Longest text for people, in characters.
 const LONGEST: usize = 256;
 
@@ -42,6 +44,9 @@ pub async fn register(
     if ask.auth_time > now().plus_ms(AHEAD_MS) {
         return Err(ApiError::invalid("auth_time lies in the future"));
     }
+    if ask.expires.is_some_and(|at| at <= now()) {
+        return Err(ApiError::invalid("expires has passed; it is in milliseconds since 1970"));
+    }
     let device = ask.device.map(|text| shown("device", text)).transpose()?;
     let label = ask.label.map(|text| shown("label", text)).transpose()?;
     let place = ask.place.map(|text| shown("place", text)).transpose()?;
@@ -49,11 +54,18 @@ pub async fn register(
         Some(device) => format!("{} on {device}", client.name),
         None => client.name.clone(),
     });
+    let subject = checked(ask.subject)?;
+    let aliases = match &ask.id_token {
+        Some(token) => subjects::names_in(&hub, token, &subject, ask.auth_time).await?,
+        None => Vec::new(),
+    };
     let command = Command::Register(Register {
         actor: client.actor(),
         session: SessionHash::of(&client.aud, &ask.session_id),
         aud: client.aud,
-        subject: checked(ask.subject)?,
+        subject,
+        aliases,
+        expires: ask.expires,
         kind: ask.kind,
         auth_time: ask.auth_time,
         device,
@@ -91,11 +103,37 @@ pub async fn end(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// `POST /v1/seen`: sessions of a relying service were in use lately. What is not its own,
+/// or over, is passed over.
+///
+/// # Errors
+/// [`ApiError`].
+pub async fn seen(
+    State(hub): State<Arc<Hub>>,
+    client: Client,
+    Json(ask): Json<SeenRequest>,
+) -> Result<StatusCode, ApiError> {
+    if ask.session_ids.len() > MOST_SEEN {
+        return Err(ApiError::invalid("at most 1,000 sessions at a time"));
+    }
+    let sessions = ask.session_ids.iter().map(|id| SessionHash::of(&client.aud, id)).collect();
+    hub.sequencer.submit(Command::Seen { aud: client.aud, sessions }).await?.reply?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// Whose sessions.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OfSubject {
     subject: String,
+}
+
+impl OfSubject {
+    /// As people type it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.subject
+    }
 }
 
 /// `GET /v1/sessions?subject=`: what the registry knows of a subject, for an operator.
@@ -108,7 +146,7 @@ pub async fn list(
     Query(ask): Query<OfSubject>,
 ) -> Result<Json<SessionList>, ApiError> {
     let subject = subject(&ask.subject)?;
-    let sessions = hub.views.read(move |view| view.sessions(&subject)).await?;
+    let sessions = hub.views.read(move |view| view.sessions(&subject)).await??;
     Ok(Json(SessionList { v: VERSION, sessions }))
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
-use exeunt_api::{CannotEnd, SignOutRequest, SignOutResponse, TxnState};
+use exeunt_api::{CannotEnd, Role, SignOutRequest, SignOutResponse, TxnState};
 use exeunt_domain::{Tier, Txn};
 use futures_util::Stream;
 use tokio::sync::broadcast::error::RecvError;
@@ -18,44 +18,130 @@ use crate::http::{ApiError, Json, Named};
 use crate::oauth::{Admin, Agent};
 use crate::registry::subject;
 use crate::sequencer::now;
-use crate::store::command::SignOut;
+use crate::store::command::{EndScope, Retry, Scope, SignOut};
 use crate::store::{Command, Reply, StoreError};
 
 /// `POST /v1/sign-out`: durable before the answer; with `preview`, nothing is touched.
 ///
 /// # Errors
-/// [`ApiError`].
+/// [`ApiError`]; 403 for whoever may act on one subject only and names a device or an application.
 pub async fn sign_out(
     State(hub): State<Arc<Hub>>,
     admin: Admin,
-    Json(ask): Json<SignOutRequest>,
+    Json(mut ask): Json<SignOutRequest>,
 ) -> Result<Json<SignOutResponse>, ApiError> {
     let tier = ask.tier.unwrap_or(Tier::SignOut);
     refuse_purge(tier)?;
     if ask.idempotency_key.as_ref().is_some_and(|key| key.is_empty() || key.chars().count() > 256) {
         return Err(ApiError::invalid("the idempotency key has 1 to 256 characters"));
     }
+    let of_subject = ask.subject.take();
+    let (subject_text, scope) = whom(of_subject, &mut ask)?;
+    let Some(text) = subject_text else {
+        return end_scope(&hub, admin, scope, tier, ask).await;
+    };
+    let preview = ask.preview;
     let command = SignOut {
         actor: admin.actor,
         txn: fresh_txn()?,
-        subject: subject(&ask.subject)?,
+        subject: subject(&text)?,
         tier,
         reason: reason(ask.reason)?,
         only: ask.device,
         idempotency_key: ask.idempotency_key,
         digest: ask.digest,
+        cannot: cannot(&hub, tier),
+        playbook: None,
         at_device: None,
         limit: hub.limits.devices,
         good_for_ms: hub.order_good_for_ms(),
     };
-    if ask.preview {
+    if preview {
         let shown = hub.views.read(move |view| view.preview(&command)).await?;
-        return Ok(Json(SignOutResponse { cannot: cannot(&hub, tier), ..shown?.into() }));
+        return Ok(Json(shown?.into()));
     }
-    match hub.sequencer.submit(Command::SignOut(command)).await?.reply? {
-        Reply::SignedOut(done) => {
-            Ok(Json(SignOutResponse { cannot: cannot(&hub, tier), ..(*done).into() }))
+    signed_out(&hub, Command::SignOut(command)).await
+}
+
+/// Whose, or what: exactly one.
+fn whom(
+    subject: Option<String>,
+    ask: &mut SignOutRequest,
+) -> Result<(Option<String>, Option<Scope>), ApiError> {
+    match (subject, ask.session.take(), ask.application.take(), &ask.device) {
+        (Some(subject), None, None, _) => Ok((Some(subject), None)),
+        (None, Some(session), None, None) => {
+            let fine = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+            if !(16..=64).contains(&session.len()) || !session.chars().all(fine) {
+                let say = "session is 16 to 64 hexadecimal digits, as lists show it";
+                return Err(ApiError::invalid(say));
+            }
+            Ok((None, Some(Scope::Session(session))))
         }
+        (None, None, Some(aud), None) => {
+            if aud.is_empty() || aud.chars().count() > 256 || aud.chars().any(char::is_control) {
+                return Err(ApiError::invalid("application is an audience"));
+            }
+            Ok((None, Some(Scope::Application(aud))))
+        }
+        (None, None, None, Some(device)) => Ok((None, Some(Scope::Device(device.clone())))),
+        (None, None, None, None)
+        | (Some(_), Some(_), _, _)
+        | (Some(_), _, Some(_), _)
+        | (None, Some(_), Some(_), _)
+        | (None, Some(_), _, Some(_))
+        | (None, _, Some(_), Some(_)) => {
+            let say = "exactly one of subject, session, application and device says what ends; \
+                device also goes with subject";
+            Err(ApiError::invalid(say))
+        }
+    }
+}
+
+async fn end_scope(
+    hub: &Hub,
+    admin: Admin,
+    scope: Option<Scope>,
+    tier: Tier,
+    ask: SignOutRequest,
+) -> Result<Json<SignOutResponse>, ApiError> {
+    let Some(scope) = scope else {
+        return Err(ApiError::internal("a sign-out of nobody and nothing"));
+    };
+    if tier != Tier::SignOut {
+        return Err(ApiError::invalid("a lock is about one subject: name it"));
+    }
+    let one_person = matches!(scope, Scope::Session(_));
+    let may = |role: &Role| matches!(role, Role::Responder | Role::Administrator);
+    if !one_person && !admin.roles.iter().any(may) {
+        let say = "this reaches more than one subject, and needs one of the roles responder, \
+            administrator";
+        return Err(ApiError::forbidden(say));
+    }
+    if ask.preview {
+        let shown = hub.views.read(move |view| view.preview_scope(&scope)).await?;
+        return Ok(Json(shown?.into()));
+    }
+    let command = EndScope {
+        actor: admin.actor,
+        txn: fresh_txn()?,
+        scope,
+        reason: ask.reason,
+        idempotency_key: ask.idempotency_key,
+        digest: ask.digest,
+        limit: hub.limits.devices,
+        good_for_ms: hub.order_good_for_ms(),
+    };
+    signed_out(hub, Command::EndScope(command)).await
+}
+
+/// Has a sign-out carried out, and answers what it ended.
+///
+/// # Errors
+/// [`ApiError`].
+pub async fn signed_out(hub: &Hub, command: Command) -> Result<Json<SignOutResponse>, ApiError> {
+    match hub.sequencer.submit(command).await?.reply? {
+        Reply::SignedOut(done) => Ok(Json((*done).into())),
         Reply::Done
         | Reply::Repeated
         | Reply::Unresolved
@@ -79,7 +165,7 @@ pub fn reason(words: Option<String>) -> Result<Option<String>, ApiError> {
 }
 
 /// What identity providers keep alive after a sign-out.
-fn cannot(hub: &Hub, tier: Tier) -> Vec<CannotEnd> {
+pub(crate) fn cannot(hub: &Hub, tier: Tier) -> Vec<CannotEnd> {
     if tier == Tier::Lock {
         return Vec::new();
     }
@@ -121,6 +207,22 @@ pub async fn cancel(
     let command = Command::Cancel { actor: admin.actor, txn };
     hub.sequencer.submit(command).await?.reply?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /v1/txn/{txn}/retry`: asks again the devices and identity providers that failed, under the
+/// same transaction; answers how it stands then. Where none failed, nothing happens.
+///
+/// # Errors
+/// [`ApiError`]; 409 for a transaction that was cancelled.
+pub async fn retry(
+    State(hub): State<Arc<Hub>>,
+    admin: Admin,
+    Named(txn): Named<Txn>,
+) -> Result<Json<TxnState>, ApiError> {
+    let (limit, good_for_ms) = (hub.limits.devices, hub.order_good_for_ms());
+    let command = Retry { actor: admin.actor, txn: txn.clone(), limit, good_for_ms };
+    hub.sequencer.submit(Command::Retry(command)).await?.reply?;
+    Ok(Json(state(&hub, txn).await?))
 }
 
 /// `GET /v1/txn/{txn}`: how a transaction stands, for an operator.

@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
+use crate::aliases::{Rules, RulesError};
 use crate::audit::head::{self, HeadError, HeadFile};
 use crate::config::{ADMIN_TOKEN_FILE, Config, DataDir, DataError, judge_address};
 use crate::events::{Events, PolicyFileError};
@@ -41,6 +42,9 @@ pub enum StartError {
     /// The policy file.
     #[error(transparent)]
     Policy(#[from] PolicyFileError),
+    /// The rules about subjects' names.
+    #[error(transparent)]
+    Aliases(#[from] RulesError),
     /// The authorities that are believed of other parties.
     #[error(transparent)]
     Trust(#[from] TrustError),
@@ -153,13 +157,15 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     judge_address(&config)?;
     let sign_in = config.sign_in.as_deref().map(Settings::read).transpose()?.map(SignIn::new);
     let events = Events::open(config.policy.clone())?;
+    let rules = config.aliases.as_deref().map(Rules::read).transpose()?;
+    let rules = Arc::new(rules.unwrap_or_default());
     let certificate = config.tls.clone().map(tls::Certificate::open).transpose()?;
     let trust = config.ca.clone().map_or(Trust::Platform, Trust::Also);
     let outbound = Arc::new(client_config(&trust)?);
     let data = DataDir::hold(&config.data)?;
     let keys = Arc::new(HubKeys::open(&data)?);
     let path = data.file(sqlite::FILE);
-    let store = SqliteStore::open(&path)?;
+    let store = SqliteStore::open(&path)?.with_rules(Arc::clone(&rules));
     let loaded = store.view()?.load()?;
     let (now_signs, before) = &loaded.hub_keys;
     keys.follow(now_signs.as_ref(), before)?;
@@ -194,7 +200,9 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         limits: config.limits,
         sequencer,
         shared,
-        views: views::Views::new(move || SqliteView::open(&path)),
+        views: views::Views::new(move || {
+            Ok(SqliteView::open(&path)?.with_rules(Arc::clone(&rules)))
+        }),
         tokens: oauth::Tokens::default(),
         guards: check_api::Guards::default(),
         calls: access::Calls::default(),
@@ -317,6 +325,15 @@ async fn keep_house(hub: Arc<Hub>) {
         match hub.views.read(|view| view.overdue(now(), 256)).await {
             Ok(overdue) => mark(&hub, overdue).await,
             Err(error) => tracing::error!(%error, "overdue orders cannot be looked for"),
+        }
+        match hub.views.read(|view| view.expired(now(), 1000)).await {
+            Ok(over) if over.is_empty() => {}
+            Ok(over) => {
+                if let Err(error) = hub.sequencer.submit(Command::Expire(over)).await {
+                    tracing::error!(%error, "sessions whose time is over were not ended");
+                }
+            }
+            Err(error) => tracing::error!(%error, "expired sessions cannot be looked for"),
         }
         for device in hub.shared.owing() {
             if hub.shared.mail.is_parked(&device)

@@ -4,14 +4,15 @@
 
 pub mod approval;
 pub mod command;
+pub mod operation;
 pub mod sqlite;
 pub mod stream;
 
 use std::sync::Arc;
 
 use exeunt_api::{
-    Alarm, ApproverList, AuditEntry, DeviceInfo, HubSession, ProposalInfo, ReceiptRecord,
-    SessionInfo, TxnState,
+    Alarm, ApproverList, AuditEntry, DeviceInfo, Followup, Hold, HubSession, ProposalInfo,
+    ReceiptRecord, SessionInfo, SubjectInfo, TxnState,
 };
 use exeunt_check::{Delta, RevocationState};
 use exeunt_domain::order::WideOrder;
@@ -425,11 +426,17 @@ pub trait View: Send {
     /// [`StoreError`].
     fn last_order(&self, device: &DeviceId) -> Result<Option<Jti>, StoreError>;
 
-    /// Sessions of a subject, newest first.
+    /// Sessions of a subject under any of its names, newest first.
     ///
     /// # Errors
     /// [`StoreError`].
-    fn sessions(&self, subject: &Subject) -> Result<Vec<SessionInfo>, StoreError>;
+    fn sessions(&self, subject: &Subject) -> Result<Result<Vec<SessionInfo>, Refused>, StoreError>;
+
+    /// Everything by which a subject is known.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn subject(&self, subject: &Subject) -> Result<Result<SubjectInfo, Refused>, StoreError>;
 
     /// One session by its hash.
     ///
@@ -503,6 +510,32 @@ pub trait View: Send {
         ask: &command::SignOut,
     ) -> Result<Result<command::SignedOut, Refused>, StoreError>;
 
+    /// What the end of a scope would end, touching nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn preview_scope(
+        &self,
+        scope: &command::Scope,
+    ) -> Result<Result<command::SignedOut, Refused>, StoreError>;
+
+    /// What is to be seen to after sign-outs, oldest first: one subject's or everyone's; the open
+    /// ones, or all.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn followups(
+        &self,
+        of: Option<&Subject>,
+        all: bool,
+    ) -> Result<Result<Vec<Followup>, Refused>, StoreError>;
+
+    /// Holds in force, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn holds(&self) -> Result<Vec<Hold>, StoreError>;
+
     /// Streams: one client's, or all.
     ///
     /// # Errors
@@ -542,6 +575,12 @@ pub trait View: Send {
     /// # Errors
     /// [`StoreError`].
     fn overdue(&self, now: Timestamp, limit: usize) -> Result<Vec<(Txn, DeviceId)>, StoreError>;
+
+    /// Sessions whose time is over, and which nobody has ended, at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn expired(&self, now: Timestamp, limit: usize) -> Result<Vec<SessionHash>, StoreError>;
 
     /// Audit rows after `seq`, at most `limit`, with each row's hash as stored.
     ///

@@ -20,6 +20,9 @@ const FRAMEWORK: [&str; 3] = [
 /// A time above this is in milliseconds: as seconds it lies in the year 5138.
 const MOST_SECS: u64 = 100_000_000_000;
 
+/// Most identifiers in a subject of the format `aliases`.
+pub const MOST_ALIASES: usize = 16;
+
 /// What an event means here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Signal {
@@ -46,6 +49,9 @@ pub enum Signal {
 pub struct Ended {
     /// Whose.
     pub user: Subject,
+    /// That person's other names, when the event says that several are one person's (RFC 9493
+    /// §3.2.8).
+    pub aliases: Vec<Subject>,
     /// Which of theirs.
     pub scope: Scope,
     /// When it happened, if the event says so.
@@ -77,9 +83,12 @@ pub enum Unresolvable {
     /// A complex subject without a user.
     #[error("the subject names no user, and is never taken for everyone")]
     NoUser,
-    /// An aliases subject whose identifiers differ.
-    #[error("the subject has several identifiers, and nothing says which counts")]
+    /// Several identifiers where one is asked for.
+    #[error("the subject has several identifiers, and one is asked for")]
     Several,
+    /// An aliases subject with more identifiers than are followed.
+    #[error("the subject has over {MOST_ALIASES} identifiers")]
+    TooMany,
     /// The subject's text is empty or unprintable.
     #[error("the subject's name is empty or unprintable")]
     Name,
@@ -107,9 +116,9 @@ pub fn normalise(set: &Set) -> Result<Signal, Unresolvable> {
     };
     let about = set.sub_id.as_ref().or_else(|| event.get("subject"));
     let about = about.and_then(Value::as_object).ok_or(Unresolvable::Missing)?;
-    let (user, scope) = resolve(about)?;
+    let (user, aliases, scope) = resolve(about)?;
     let scope = if one_session { scope } else { Scope::All };
-    Ok(Signal::End(Ended { user, scope, at: time(event), reason: reason(event) }))
+    Ok(Signal::End(Ended { user, aliases, scope, at: time(event), reason: reason(event) }))
 }
 
 /// One person, named by a simple subject or as the user of a complex one.
@@ -118,8 +127,9 @@ pub fn normalise(set: &Set) -> Result<Signal, Unresolvable> {
 /// [`Unresolvable`], also when the subject names one session only.
 pub fn subject(about: &Value) -> Result<Subject, Unresolvable> {
     match resolve(about.as_object().ok_or(Unresolvable::Missing)?)? {
-        (user, Scope::All) => Ok(user),
-        (_, Scope::Session(_) | Scope::Hashed(_)) => Err(Unresolvable::Format),
+        (user, aliases, Scope::All) if aliases.is_empty() => Ok(user),
+        (_, _, Scope::All) => Err(Unresolvable::Several),
+        (_, _, Scope::Session(_) | Scope::Hashed(_)) => Err(Unresolvable::Format),
     }
 }
 
@@ -156,21 +166,47 @@ fn ends(event_type: &str, event: &Value) -> Option<bool> {
     }
 }
 
-fn resolve(about: &Map<String, Value>) -> Result<(Subject, Scope), Unresolvable> {
+fn resolve(about: &Map<String, Value>) -> Result<(Subject, Vec<Subject>, Scope), Unresolvable> {
     let complex = ["user", "session", "device", "tenant", "application", "org_unit", "group"];
     let is_complex = match format(about) {
         Some(named) => named == "complex",
         None => complex.iter().any(|member| about.contains_key(*member)),
     };
     if !is_complex {
-        return Ok((simple(about)?, Scope::All));
+        let (user, aliases) = named(about)?;
+        return Ok((user, aliases, Scope::All));
     }
     let user = about.get("user").and_then(Value::as_object).ok_or(Unresolvable::NoUser)?;
     let scope = match about.get("session") {
         None | Some(Value::Null) => Scope::All,
         Some(session) => session_scope(session)?,
     };
-    Ok((simple(user)?, scope))
+    let (user, aliases) = named(user)?;
+    Ok((user, aliases, scope))
+}
+
+/// One person: by a simple subject, or by several that the transmitter says are one person's.
+fn named(about: &Map<String, Value>) -> Result<(Subject, Vec<Subject>), Unresolvable> {
+    if format(about).as_deref() != Some("aliases") {
+        return Ok((simple(about)?, Vec::new()));
+    }
+    let all = about.get("identifiers").and_then(Value::as_array).ok_or(Unresolvable::Format)?;
+    if all.len() > MOST_ALIASES {
+        return Err(Unresolvable::TooMany);
+    }
+    let mut names = Vec::new();
+    for one in all {
+        let one = one.as_object().ok_or(Unresolvable::Format)?;
+        let name = simple(one)?;
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    if names.is_empty() {
+        return Err(Unresolvable::Format);
+    }
+    let user = names.remove(0);
+    Ok((user, names))
 }
 
 /// Which session a complex subject's `session` names.
@@ -214,7 +250,6 @@ fn simple(about: &Map<String, Value>) -> Result<Subject, Unresolvable> {
             Some(sub) => issued(text("iss"), Some(sub))?,
             None => email(text("email"))?,
         },
-        "aliases" => one_of(about)?,
         _ => return Err(Unresolvable::Format),
     };
     // The registry's own reading of a name, so that both mean the same person.
@@ -251,15 +286,6 @@ fn inferred(about: &Map<String, Value>) -> Result<&'static str, Unresolvable> {
         (false, false, true, false) => Ok("account"),
         (false, false, false, true) => Ok("opaque"),
         _ => Err(Unresolvable::Format),
-    }
-}
-
-fn one_of(about: &Map<String, Value>) -> Result<Subject, Unresolvable> {
-    let all = about.get("identifiers").and_then(Value::as_array).ok_or(Unresolvable::Format)?;
-    match all.as_slice() {
-        [Value::Object(only)] if format(only).as_deref() != Some("aliases") => simple(only),
-        [] | [_] => Err(Unresolvable::Format),
-        _ => Err(Unresolvable::Several),
     }
 }
 
@@ -377,7 +403,14 @@ mod tests {
         let two = json!({"format": "aliases", "identifiers": [
             {"format": "email", "email": "a@x.example"},
             {"format": "email", "email": "b@x.example"}]});
-        assert_eq!(revoked(Some(two), json!({})).unwrap_err(), Unresolvable::Several);
+        assert_eq!(subject(&two), Err(Unresolvable::Several));
+        let person = ended(revoked(Some(two.clone()), json!({})));
+        let names: Vec<_> = person.aliases.iter().map(Subject::key).collect();
+        assert_eq!((person.user.key(), names.len()), ("a@x.example".to_owned(), 1));
+        let many: Vec<_> =
+            (0..17).map(|n| json!({"format": "opaque", "id": format!("n{n}")})).collect();
+        let many = json!({"format": "aliases", "identifiers": many});
+        assert_eq!(revoked(Some(many), json!({})), Err(Unresolvable::TooMany));
     }
 
     #[test]

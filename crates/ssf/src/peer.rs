@@ -152,6 +152,23 @@ pub fn claimed_issuer(compact: &str) -> Option<String> {
     Some(read.claims.iss)
 }
 
+/// Whom a JWT says it is for, the first of them, without believing it: for one whose reader need not
+/// be the one it is for.
+#[must_use]
+pub fn claimed_audience(compact: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Claimed {
+        aud: Value,
+    }
+    if compact.len() > MAX_COMPACT_BYTES {
+        return None;
+    }
+    let read = jsonwebtoken::dangerous::insecure_decode::<Claimed>(compact).ok()?;
+    let aud = read.claims.aud;
+    let first = aud.as_str().or_else(|| aud.as_array()?.first()?.as_str())?;
+    Some(first.to_owned())
+}
+
 /// Verifies a JWT of another party that is no SET, such as an ID token: its type (one of `types`;
 /// none counts as `JWT`), its keys, its issuer name, our name there, and that it has not expired
 /// (RFC 7519 §4.1.4; a minute is allowed for clocks).

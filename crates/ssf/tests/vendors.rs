@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 /// A reading in the words of the files.
 fn said(signal: Signal) -> Value {
-    let Ended { user, scope, at, reason } = match signal {
+    let Ended { user, scope, at, reason, aliases: _ } = match signal {
         Signal::End(ended) => ended,
         Signal::Verification { state } => return json!({ "verification": state }),
         Signal::StreamUpdated { status, .. } => return json!({ "stream": status }),

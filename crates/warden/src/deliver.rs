@@ -120,9 +120,13 @@ impl Warden {
         self.carry_out(accepted, events)
     }
 
-    /// Whether an order is the hub's answer to something that was asked here.
+    /// Whether an order is the hub's answer to something that was asked here. One that asks again is
+    /// none, unless what it asks for is under way.
     fn answers_ours(&self, accepted: &Accepted) -> bool {
         let (txn, authority) = (&accepted.demand.txn, accepted.demand.authority.clone());
+        if accepted.again {
+            return self.ledger.read(|state| state.open.contains_key(txn));
+        }
         self.joined(txn, authority)
             || self.ledger.read(|state| {
                 state.open.contains_key(txn)

@@ -24,6 +24,8 @@ pub(crate) struct Accepted {
     pub(crate) gap: bool,
     /// Who agreed; empty: only the hub vouches for it.
     pub(crate) approvers: Vec<Kid>,
+    /// The device has answered the transaction, and is asked to begin anew.
+    pub(crate) again: bool,
 }
 
 /// Judges a SET that was signed for this device.
@@ -53,7 +55,8 @@ pub(crate) fn judge(
     let approvers = agreed(&order, &set, enrolment)?;
     let gap = !replayed && order.previous.as_ref().is_some_and(|jti| !state.has_heard(jti));
     let demand = demand_of(&set, txn, order.tier, order.user, order.reason);
-    Ok(Accepted { demand, issued: order.issued, replayed, gap, set, approvers })
+    let (issued, again) = (order.issued, order.again);
+    Ok(Accepted { demand, issued, replayed, gap, set, approvers, again })
 }
 
 /// Judges an order to a group, a tenant or everyone that this device is one of.
@@ -81,7 +84,8 @@ pub(crate) fn judge_wide(
         return Err(denied("the approvers agreed to something else"));
     };
     let demand = demand_of(&set, txn, *tier, user.clone(), order.reason.clone());
-    Ok(Accepted { demand, issued: order.issued, replayed, gap: false, set, approvers })
+    let (issued, gap, again) = (order.issued, false, false);
+    Ok(Accepted { demand, issued, replayed, gap, set, approvers, again })
 }
 
 /// Who approved the order; refused when it needs approvers and has not enough.
@@ -201,6 +205,7 @@ mod tests {
                 previous: None,
                 reason: None,
                 quorum: None,
+                again: false,
             }
         }
 

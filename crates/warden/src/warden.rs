@@ -391,7 +391,13 @@ impl Warden {
 
     fn start(self: &Arc<Self>, demand: Demand, uids: Vec<u32>, remarks: Vec<String>) {
         let accepted = SystemClock.instant();
-        self.lock_running().entry(demand.txn.clone()).or_insert_with(|| Running::new(uids.clone()));
+        {
+            let mut running = self.lock_running();
+            // One that is over begins anew when the hub asks again.
+            if running.get(&demand.txn).is_none_or(Running::is_over) {
+                running.insert(demand.txn.clone(), Running::new(uids.clone()));
+            }
+        }
         let warden = Arc::clone(self);
         let spawned = spawn("contain", move || warden.run(demand, &uids, accepted, remarks));
         if let Err(error) = spawned {

@@ -12,7 +12,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use exeunt_domain::order::{ENROL_EVENT, ENROLLED_EVENT, RECEIPT_EVENT};
+use exeunt_domain::order::{ENROL_EVENT, ENROLLED_EVENT, ORDER_EVENT, Order, RECEIPT_EVENT};
 use exeunt_domain::receipt::ReceiptBody;
 use exeunt_domain::{DeviceId, Outcome, Tier, Timestamp, Verdict};
 use exeunt_ipc::Sockets;
@@ -108,6 +108,27 @@ fn an_order_that_comes_twice_is_acknowledged_and_done_once_even_across_a_restart
     let WardenAnswer::Receipts { receipts } = rig.ask(WardenRequest::ReceiptList) else { panic!() };
     assert_eq!(receipts.len(), 1);
     assert!(rig.token().exists(), "a replayed order was carried out again");
+}
+
+#[test]
+fn an_order_that_asks_again_runs_anew_under_its_transaction() {
+    let rig = Rig::start();
+    rig.ask(WardenRequest::Status);
+    let mut hub = Hub::new();
+    hub.enroll(&rig);
+    let set = hub.order("j1", "t1", later());
+    assert_eq!(rig.ask(WardenRequest::Deliver { set }), WardenAnswer::Done);
+    assert_eq!(receipt(&rig, &hub).seq, 1);
+    rig.plant();
+    let again = Order { again: true, ..hub.demand(later()) };
+    let set = hub.sign("j2", Some("t1"), ORDER_EVENT, &again);
+    assert_eq!(rig.ask(WardenRequest::Deliver { set: set.clone() }), WardenAnswer::Done);
+    let body = receipt(&rig, &hub);
+    assert_eq!((body.seq, body.txn.as_str(), body.outcome), (2, "t1", Outcome::Verified));
+    assert!(!rig.token().exists(), "what had come back is gone");
+    rig.plant();
+    assert_eq!(rig.ask(WardenRequest::Deliver { set }), WardenAnswer::Done);
+    assert!(rig.token().exists(), "the same order is carried out once");
 }
 
 #[test]

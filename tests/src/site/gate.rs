@@ -73,6 +73,8 @@ impl Watch {
             label: Some(session.label.clone()),
             place: None,
             idp_sid: None,
+            id_token: None,
+            expires: None,
         };
         Ok(guard.register(&request).await?)
     }

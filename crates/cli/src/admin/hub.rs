@@ -112,6 +112,18 @@ impl Hub {
         self.send(self.http.post(self.at(path)).timeout(ANSWER_WITHIN)).await.map(drop)
     }
 
+    /// Sends an object, to which there is no answer but that it was taken.
+    pub(crate) async fn tell(&self, path: &str, body: &impl Serialize) -> Result<(), Fault> {
+        let request = self.http.post(self.at(path)).json(body).timeout(ANSWER_WITHIN);
+        self.send(request).await.map(drop)
+    }
+
+    /// Asks for something that needs no words.
+    pub(crate) async fn post_nothing<T: DeserializeOwned>(&self, path: &str) -> Result<T, Fault> {
+        let request = self.http.post(self.at(path)).timeout(ANSWER_WITHIN);
+        read_json(&read_all(self.send(request).await?).await?)
+    }
+
     /// Removes what is called `name` below a path.
     pub(crate) async fn delete(&self, path: &str, name: &str) -> Result<(), Fault> {
         let mut url = Url::parse(&self.at(path))

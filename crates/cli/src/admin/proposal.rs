@@ -57,11 +57,16 @@ pub(crate) async fn change(out: Out, command: Change) -> Result<u8, Fault> {
 /// Whether a sign-out as it was typed needs a quorum.
 pub(crate) fn needs_quorum(typed: &SignOut) -> bool {
     typed.tier == Tier::Purge
-        || typed.subject.is_none()
+        || (typed.subject.is_none() && !is_scope(typed))
         || typed.device.len() > 1
         || typed.group.is_some()
         || typed.tenant.is_some()
         || typed.everyone
+}
+
+/// What ends at once, at the hub, though it names no subject.
+fn is_scope(typed: &SignOut) -> bool {
+    typed.session.is_some() || typed.at.is_some() || typed.application.is_some()
 }
 
 /// Proposes the sign-out, or shows what would be proposed.

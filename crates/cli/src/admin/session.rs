@@ -3,7 +3,7 @@
 //! It refuses to list everyone: a subject is named.
 
 use exeunt_api::{SessionInfo, SessionList, path};
-use exeunt_domain::SessionStatus;
+use exeunt_domain::{SessionKind, SessionStatus};
 
 use super::credentials::load;
 use crate::args::admin::Session;
@@ -24,16 +24,44 @@ pub(crate) async fn run(out: Out, command: Session) -> Result<u8, Fault> {
     Ok(0)
 }
 
-/// One line a session.
+/// A table, one line a session: its name, status, kind, what a person recognises, and when.
 pub(crate) fn session_words(sessions: &[SessionInfo]) -> String {
-    let lines = sessions.iter().map(|session| {
+    if sessions.is_empty() {
+        return String::new();
+    }
+    let head = ["SESSION", "STATUS", "KIND", "WHAT", "WHERE", "SINCE", "LAST SEEN"];
+    let rows = sessions.iter().map(|session| {
         let status = match session.status {
             SessionStatus::Active => "active",
             SessionStatus::Ended => "ended",
             SessionStatus::Revoked => "revoked",
         };
-        let seen = ago(session.last_seen, now());
-        format!("  {status:<8} {}, at {}, last seen {seen}", session.label, session.place)
+        let kind = match session.kind {
+            SessionKind::Web => "web",
+            SessionKind::Console => "console",
+            SessionKind::Desktop => "desktop",
+            SessionKind::Federated => "federated",
+            SessionKind::ApiKey => "api key",
+            SessionKind::Agent => "agent",
+        };
+        // A label often names the device already.
+        let at = match &session.device {
+            Some(device)
+                if *device != session.place && !session.label.contains(device.as_str()) =>
+            {
+                format!("{}, on {device}", session.place)
+            }
+            Some(_) | None => session.place.clone(),
+        };
+        let (since, seen) = (ago(session.since, now()), ago(session.last_seen, now()));
+        [session.id.clone(), status.into(), kind.into(), session.label.clone(), at, since, seen]
+    });
+    let rows: Vec<_> = std::iter::once(head.map(str::to_owned)).chain(rows).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let widths: Vec<_> = (0..head.len()).map(|column| width(column).unwrap_or(0)).collect();
+    let lines = rows.iter().map(|row| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        format!("  {}", cells.collect::<Vec<_>>().join("  ")).trim_end().to_owned()
     });
     lines.collect::<Vec<_>>().join("\n")
 }

@@ -15,19 +15,20 @@ use crate::out::{Out, count};
 /// Shows, or does, or does and follows.
 pub(crate) async fn run(out: Out, typed: SignOut) -> Result<u8, Fault> {
     let hub = load()?;
-    let whose = typed.subject.ok_or_else(|| Fault::usage("name a subject"))?;
-    let subject = whose.to_string();
+    let whose = whose(&typed);
     let request = SignOutRequest {
-        subject: whose.key(),
+        subject: typed.subject.map(|subject| subject.key()),
+        session: typed.session,
+        application: typed.application,
         tier: Some(typed.tier),
         reason: typed.reason,
         preview: typed.preview,
         idempotency_key: typed.idempotency_key,
-        device: typed.device.into_iter().next(),
+        device: typed.at.or_else(|| typed.device.into_iter().next()),
         digest: typed.digest,
     };
     let answer: SignOutResponse = hub.post(path::SIGN_OUT, &request).await?;
-    out.answer(serde_json::to_value(&answer)?, || words(&subject, &answer))?;
+    out.answer(serde_json::to_value(&answer)?, || words(&whose, &answer))?;
     match &answer.txn {
         Some(txn) if typed.follow => follow(out, &hub, txn).await.map(Outcome::exit_code),
         Some(_) | None if answer.outcome == Outcome::Refused => Ok(EXIT_REFUSED),
@@ -35,22 +36,47 @@ pub(crate) async fn run(out: Out, typed: SignOut) -> Result<u8, Fault> {
     }
 }
 
-fn words(subject: &str, answer: &SignOutResponse) -> String {
+/// What the sign-out is of, in words.
+fn whose(typed: &SignOut) -> String {
+    match (&typed.subject, &typed.session, &typed.application, &typed.at) {
+        (Some(subject), _, _, _) => match typed.device.first() {
+            None => format!("of {subject}"),
+            Some(device) => format!("of {subject} at {device}"),
+        },
+        (None, Some(session), _, _) => format!("named {session}"),
+        (None, None, Some(aud), _) => format!("of the application {aud}"),
+        (None, None, None, Some(device)) => format!("at {device}, whoever's,"),
+        (None, None, None, None) => "of nobody".to_owned(),
+    }
+}
+
+/// The answer for people, for a sign-out that is `whose`.
+pub(crate) fn words(whose: &str, answer: &SignOutResponse) -> String {
     let sessions = count(answer.sessions.len(), "session");
     let devices = count(answer.devices.len(), "device");
     let list = session_words(&answer.sessions);
     let head = match &answer.txn {
         None => format!(
-            "{sessions} of {subject} would end, and {devices} would close. Nothing was touched."
+            "{sessions} {whose} would end, and {devices} would close. Nothing was touched.\n\
+             Execute exactly this with --digest {}",
+            answer.digest
         ),
         Some(txn) => format!(
-            "Committed: {sessions} of {subject} refused from now on; {devices} ordered to close.\n\
+            "Committed: {sessions} {whose} refused from now on; {devices} ordered to close.\n\
              Transaction {txn}: {}. Watch it with `exeunt admin txn show {txn} --follow`.",
             answer.outcome
         ),
     };
     let names: Vec<String> = answer.devices.iter().map(|d| format!("  device   {d}")).collect();
-    [head, list, names.join("\n")]
+    let aliases = match answer.aliases.as_slice() {
+        [] | [_] => String::new(),
+        all => format!("  names    {}", all.join(", ")),
+    };
+    let cannot = answer.cannot.iter();
+    let cannot =
+        cannot.map(|one| format!("  lives on {}: {} ({})", one.place, one.what, one.until));
+    let cannot = cannot.collect::<Vec<_>>().join("\n");
+    [head, aliases, list, names.join("\n"), cannot]
         .into_iter()
         .filter(|part| !part.is_empty())
         .collect::<Vec<_>>()

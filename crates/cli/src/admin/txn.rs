@@ -9,7 +9,7 @@ use super::credentials::load;
 use super::hub::{Hub, broke_off};
 use crate::args::admin::TxnCommand;
 use crate::fault::Fault;
-use crate::out::{Out, line, versioned};
+use crate::out::{Out, count, line, versioned};
 
 /// Longest event read, in bytes.
 const MAX_EVENT_BYTES: usize = 8 << 20;
@@ -18,12 +18,19 @@ const REOPENINGS: u32 = 5;
 
 /// Runs one of its commands.
 pub(crate) async fn run(out: Out, command: TxnCommand) -> Result<u8, Fault> {
-    let TxnCommand::Show { id, follow: following } = command;
     let hub = load()?;
+    let (state, id, following): (TxnState, Txn, bool) = match command {
+        TxnCommand::Show { id, follow: true } => {
+            return follow(out, &hub, &id).await.map(Outcome::exit_code);
+        }
+        TxnCommand::Show { id, follow: false } => (hub.get(&path::txn(&id), &[]).await?, id, false),
+        TxnCommand::Retry { id, follow } => {
+            (hub.post_nothing(&path::txn_retry(&id)).await?, id, follow)
+        }
+    };
     if following {
         return follow(out, &hub, &id).await.map(Outcome::exit_code);
     }
-    let state: TxnState = hub.get(&path::txn(&id), &[]).await?;
     out.answer(serde_json::to_value(&state)?, || words(&state))?;
     Ok(0)
 }
@@ -111,7 +118,9 @@ impl Events {
 }
 
 fn words(state: &TxnState) -> String {
-    format!("Transaction {}: {}.\n{}", state.txn, state.outcome, changes(None, state))
+    let playbook = state.playbook.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
+    let changes = changes(None, state);
+    format!("Transaction {}{playbook}: {}.\n{changes}", state.txn, state.outcome)
 }
 
 /// One line for each target that is not as it was.
@@ -125,8 +134,20 @@ fn changes(before: Option<&TxnState>, state: &TxnState) -> String {
     let mut lines: Vec<String> = lines.collect();
     if state.is_final() {
         lines.push(format!("{} in the worst part.", state.outcome));
+        lines.extend(spread(state));
     }
     lines.join("\n")
+}
+
+/// How far the rejections lie apart, and how many are not in that.
+fn spread(state: &TxnState) -> Option<String> {
+    let spread = state.spread_ms?;
+    let unseen = state.targets.iter().filter(|target| target.outcome != Outcome::Verified).count();
+    let unseen = match unseen {
+        0 => String::new(),
+        unseen => format!(", not counting {} that nobody saw", count(unseen, "target")),
+    };
+    Some(format!("Rejected within {spread} ms, from the hub to the last{unseen}."))
 }
 
 #[cfg(test)]

@@ -37,6 +37,16 @@ fn hub() -> Hub {
         .route("/v1/transmitters", get(transmitters).post(transmitter))
         .route("/v1/transmitters/{id}", delete(|| async { StatusCode::NO_CONTENT }))
         .route("/v1/sign-out", post(sign_out))
+        .route("/v1/subject", get(subject))
+        .route("/v1/subject/join", post(subject))
+        .route("/v1/subject/split", post(subject))
+        .route("/v1/playbooks", get(playbooks))
+        .route("/v1/playbooks/{playbook}", post(play))
+        .route("/v1/followups", get(followups))
+        .route("/v1/followups/{id}/tick", post(tick))
+        .route("/v1/holds", get(holds).post(held))
+        .route("/v1/holds/release", post(held))
+        .route("/v1/txn/{txn}/retry", post(|| async { Json(state("requested")) }))
         .route("/v1/txn/{txn}", get(|| async { Json(state("fenced")) }))
         .route("/v1/txn/{txn}/events", get(events))
         .route("/v1/alarms", get(alarms))
@@ -144,6 +154,59 @@ async fn sign_out(State(asked): Shared, Json(request): Json<SignOutRequest>) -> 
         "v": 1, "txn": txn, "seq": 4, "sessions": [session()], "devices": ["occ-07"],
         "outcome": "requested", "digest": "ab"
     }))
+}
+
+async fn subject() -> Json<Value> {
+    Json(json!({"v": 1, "subject": {"format": "opaque", "id": "alice"}, "sessions": 2, "aliases": [
+        {"alias": "alice", "how": "asked", "by": null, "at": null, "signed_out": null},
+        {"alias": "a@corp.example", "how": "operator", "by": "admin:olive", "at": 5, "signed_out": 6}
+    ]}))
+}
+
+async fn playbooks() -> Json<Value> {
+    Json(json!({"v": 1, "playbooks": [
+        {"name": "leaver", "when": "Somebody leaves.", "hold": true, "followups": ["Review"]}
+    ]}))
+}
+
+async fn play(Path(playbook): Path<String>, Json(request): Json<Value>) -> Json<Value> {
+    assert_eq!((playbook.as_str(), &request["subject"]), ("exposed-secret", &json!("ci")));
+    let txn = request["preview"].is_null().then_some("t1");
+    Json(json!({
+        "v": 1, "txn": txn, "seq": 4, "aliases": ["ci"], "sessions": [session()], "devices": [],
+        "outcome": "requested", "digest": "ab",
+        "cannot": [{"place": "okta", "what": "app sessions", "until": "they expire"}]
+    }))
+}
+
+async fn followups(Query(query): Query<HashMap<String, String>>) -> Json<Value> {
+    assert_eq!(query["all"], "true");
+    Json(json!({"v": 1, "followups": [{
+        "id": 7, "txn": "t1", "playbook": "exposed-secret", "subject": "ci", "item": "rotate",
+        "text": "Rotate the secret", "opened": 1, "after_end": true, "ticked": null,
+        "ticked_by": null, "done_at": null, "note": null
+    }]}))
+}
+
+async fn tick(Path(id): Path<u64>, Json(request): Json<Value>) -> Response {
+    if id == 8 {
+        let error = json!({"v": 1, "error": {
+            "code": "conflict", "message": "done before the sessions had ended", "hint": null}});
+        return (StatusCode::CONFLICT, Json(error)).into_response();
+    }
+    assert_eq!((id, &request["note"]), (7, &json!("rotated")));
+    StatusCode::NO_CONTENT.into_response()
+}
+
+async fn holds() -> Json<Value> {
+    Json(json!({"v": 1, "holds": [
+        {"subject": "bot", "since": 1, "by": "admin:olive", "reason": "review", "txn": "t1"}
+    ]}))
+}
+
+async fn held(Json(request): Json<Value>) -> StatusCode {
+    assert_eq!(request, json!({"subject": "bot", "reason": "looked at"}));
+    StatusCode::NO_CONTENT
 }
 
 fn state(outcome: &str) -> Value {
@@ -258,6 +321,107 @@ fn sessions_are_listed_and_a_refusal_of_the_hub_exits_5() {
     assert_eq!(ran.code, 5, "{ran:?}");
     check("error", &ran.json());
     assert_eq!(ran.json()["error"]["hint"], "ask");
+}
+
+#[test]
+fn names_of_a_subject_are_shown_joined_and_split() {
+    let (hub, stage) = (hub(), Stage::empty());
+    let show = hub.run(&stage, &["admin", "subject", "show", "--subject", "alice", "--json"]);
+    check("admin-subject", &show.json());
+    let words = hub.run(&stage, &["admin", "subject", "show", "--subject", "alice"]).out;
+    assert!(words.contains("2 names") && words.contains("admin:olive"), "{words}");
+    let join = ["admin", "subject", "join", "--subject", "alice", "--alias", "a@corp.example"];
+    assert_eq!(hub.run(&stage, &join).code, 2, "a join needs a reason");
+    let join: Vec<&str> = join.into_iter().chain(["--reason", "HR", "--json"]).collect();
+    check("admin-subject", &hub.run(&stage, &join).json());
+    let split = ["admin", "subject", "split", "--alias", "alice", "--reason", "no", "--json"];
+    check("admin-subject", &hub.run(&stage, &split).json());
+}
+
+#[test]
+fn a_sign_out_names_exactly_one_kind_of_what_ends() {
+    let (hub, stage) = (hub(), Stage::empty());
+    let base = ["admin", "sign-out", "--json"];
+    for (rest, code) in [
+        (vec![], 2),
+        (vec!["--session", "00112233aabbccdd", "--subject", "alice"], 2),
+        (vec!["--application", "site", "--at", "occ-07"], 2),
+        (vec!["--session", "00112233aabbccdd"], 0),
+        (vec!["--at", "occ-07", "--preview"], 0),
+        (vec!["--application", "site"], 0),
+    ] {
+        let arguments: Vec<&str> = base.into_iter().chain(rest.clone()).collect();
+        let ran = hub.run(&stage, &arguments);
+        assert_eq!(ran.code, code, "{rest:?}: {ran:?}");
+    }
+    let asked = hub.asked.lock().unwrap();
+    assert_eq!(asked[0].session.as_deref(), Some("00112233aabbccdd"));
+    assert!(asked[1].subject.is_none() && asked[1].preview);
+    assert_eq!(asked[2].application.as_deref(), Some("site"));
+}
+
+#[test]
+fn a_list_of_sessions_is_a_table_with_the_name_that_ends_one() {
+    let (hub, stage) = (hub(), Stage::empty());
+    let table = hub.run(&stage, &["admin", "session", "list", "--subject", "alice"]).out;
+    let mut lines = table.lines();
+    assert!(lines.next().unwrap().contains("SESSION"), "{table}");
+    let row = lines.next().unwrap();
+    assert!(row.contains("00112233aabbccdd") && row.contains("Chromium on occ-07"), "{table}");
+}
+
+#[test]
+fn a_playbook_signs_out_and_says_what_is_to_be_seen_to() {
+    let (hub, stage) = (hub(), Stage::empty());
+    let list = ["admin", "playbook", "list", "--json"];
+    check("admin-playbook-list", &hub.run(&stage, &list).json());
+    let base = ["admin", "playbook", "run", "exposed-secret", "--subject", "ci"];
+    let ran = hub.run(&stage, &base);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.out.contains("lives on okta") && ran.err.contains("followup list"), "{ran:?}");
+    let preview: Vec<&str> = base.into_iter().chain(["--preview", "--json"]).collect();
+    check("admin-sign-out", &hub.run(&stage, &preview).json());
+    let unknown = hub.run(&stage, &["admin", "playbook", "run", "panic", "--subject", "ci"]);
+    assert!(unknown.code == 2 && unknown.err.contains("rogue-agent"), "{unknown:?}");
+    let help = hub.run(&stage, &["admin", "playbook", "run", "--help"]).out;
+    for name in ["leaver", "exposed-secret", "rogue-agent", "lost-laptop", "contractor-end"] {
+        assert!(help.contains(&format!("{name}: ")), "{help}");
+    }
+}
+
+#[test]
+fn followups_are_listed_and_ticked() {
+    let (hub, stage) = (hub(), Stage::empty());
+    let list = hub.run(&stage, &["admin", "followup", "list", "--all", "--json"]);
+    check("admin-followup-list", &list.json());
+    let words = hub.run(&stage, &["admin", "followup", "list", "--all"]).out;
+    assert!(words.contains("   7  ci (exposed-secret): Rotate"), "{words}");
+    let tick = ["admin", "followup", "tick", "7", "--note", "rotated", "--json"];
+    assert_eq!(hub.run(&stage, &tick).json(), json!({"v": 1, "ticked": 7}));
+    let early = hub.run(&stage, &["admin", "followup", "tick", "8", "--minutes-ago", "5"]);
+    assert!(early.code == 1 && early.err.contains("before the sessions"), "{early:?}");
+}
+
+#[test]
+fn holds_are_listed_placed_and_released() {
+    let (hub, stage) = (hub(), Stage::empty());
+    check("admin-hold-list", &hub.run(&stage, &["admin", "hold", "list", "--json"]).json());
+    for verb in ["place", "release"] {
+        let base = ["admin", "hold", verb, "--subject", "bot"];
+        assert_eq!(hub.run(&stage, &base).code, 2, "a reason is needed");
+        let whole: Vec<&str> = base.into_iter().chain(["--reason", "looked at"]).collect();
+        assert_eq!(hub.run(&stage, &whole).code, 0);
+    }
+}
+
+#[test]
+fn what_failed_is_asked_again() {
+    let (hub, stage) = (hub(), Stage::empty());
+    let ran = hub.run(&stage, &["admin", "txn", "retry", "t1", "--json"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    check("txn", &ran.json());
+    let ran = hub.run(&stage, &["admin", "txn", "retry", "t1", "--follow", "--json"]);
+    assert_eq!((ran.code, ran.out.lines().count()), (0, 3), "{ran:?}");
 }
 
 #[test]

@@ -75,12 +75,10 @@ async fn reach(hub: &Arc<Hub>, http: &Http, target: ProviderTarget) {
         let say = "this provider's settings are gone; nothing was ended there".to_owned();
         return note(hub, &target, Outcome::Unreachable, say).await;
     };
-    let tokens = hub.connectors.tokens(&target.name, &target.subject);
-    let person = Person { subject: target.subject.clone(), tokens };
     let connector = one.settings.connector();
     let gaps = residue(connector);
     let began = Instant::now();
-    let revoked = retried(hub.limits.provider_deadline, || connector.revoke(http, &person)).await;
+    let (person, revoked) = revoke(hub, http, connector, &target).await;
     let answered = match revoked {
         Ok(answered) => answered,
         Err(Failed::Later(why, _)) => {
@@ -96,9 +94,39 @@ async fn reach(hub: &Arc<Hub>, http: &Http, target: ProviderTarget) {
     let took = began.elapsed().as_millis();
     let detail = format!("{answered}; {found}; {took} ms after the first call; {gaps}");
     if outcome == Outcome::Verified {
-        forget(hub, &target.name, &target.subject, person.tokens).await;
+        for name in std::iter::once(&target.subject).chain(&target.aliases) {
+            forget(hub, &target.name, name, person.tokens.clone()).await;
+        }
     }
     note(hub, &target, outcome, detail).await;
+}
+
+/// Asks under the name that was asked for; under the subject's other names, as long as the provider
+/// cannot go by one. What services handed over counts under all of them.
+async fn revoke(
+    hub: &Hub,
+    http: &Http,
+    connector: &dyn Connector,
+    target: &ProviderTarget,
+) -> (Person, Result<String, Failed>) {
+    let names = || std::iter::once(&target.subject).chain(&target.aliases);
+    let tokens: Vec<_> =
+        names().flat_map(|name| hub.connectors.tokens(&target.name, name)).collect();
+    let mut first = None;
+    for name in names() {
+        let person = Person { subject: name.clone(), tokens: tokens.clone() };
+        let tried = retried(hub.limits.provider_deadline, || connector.revoke(http, &person)).await;
+        match tried {
+            Err(Failed::Never(why)) => {
+                first.get_or_insert((person, Err(Failed::Never(why))));
+            }
+            answered => return (person, answered),
+        }
+    }
+    first.unwrap_or_else(|| {
+        let person = Person { subject: target.subject.clone(), tokens };
+        (person, Err(Failed::Never("there was no name to ask for".into())))
+    })
 }
 
 /// Looks until what was revoked is rejected, as long as a provider may take to settle.

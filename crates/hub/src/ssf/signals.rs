@@ -81,8 +81,10 @@ pub(crate) async fn hear(hub: &Hub, it: Transmitter, compact: &str) -> Result<()
         return Err(SetRefused::new("invalid_request", "iat is not of this time").into());
     }
     remembered(hub, set.iat)?;
+    let (act, aliases) = act(hub, &it, &set)?;
     let heard = Heard {
-        act: act(hub, &it, &set)?,
+        act,
+        aliases,
         transmitter: it.id,
         issuer: it.issuer,
         jti: set.jti.clone(),
@@ -183,32 +185,38 @@ async fn fetched(hub: &Hub, it: &Transmitter) -> Result<PeerKeys, ApiError> {
     Ok(PeerKeys::read(&jwks))
 }
 
-fn act(hub: &Hub, it: &Transmitter, set: &Set) -> Result<Act, ApiError> {
+/// What a SET asks for, and the other names that it gives the person.
+fn act(hub: &Hub, it: &Transmitter, set: &Set) -> Result<(Act, Vec<Subject>), ApiError> {
+    let alone = |act: Act| Ok((act, Vec::new()));
     let signal = match normalise(set) {
-        Ok(Signal::Verification { state }) => return Ok(Act::Verified { state }),
+        Ok(Signal::Verification { state }) => return alone(Act::Verified { state }),
         Ok(Signal::StreamUpdated { status, reason }) => {
             let short = |text: String| text.chars().take(256).collect::<String>();
-            return Ok(Act::StreamUpdated { status: short(status), reason: reason.map(short) });
+            return alone(Act::StreamUpdated { status: short(status), reason: reason.map(short) });
         }
-        Ok(Signal::Other) => return Ok(Act::Noted(json!("nothing to do"))),
+        Ok(Signal::Other) => return alone(Act::Noted(json!("nothing to do"))),
         Ok(Signal::End(ended)) => Ok(ended),
         Err(why) => Err(why),
     };
     let Some(tier) = hub.events.tier_of(set.event_type(), it.tier_ceiling) else {
-        return Ok(Act::Noted(json!("by policy, this event ends nothing")));
+        return alone(Act::Noted(json!("by policy, this event ends nothing")));
     };
     let ended = match signal {
         Ok(ended) => ended,
-        Err(why) => return Ok(Act::Refuse { subject: None, why: Refused::Unresolvable(why) }),
+        Err(why) => return alone(Act::Refuse { subject: None, why: Refused::Unresolvable(why) }),
     };
-    let Ended { user: subject, scope, reason, at: _ } = ended;
+    let Ended { user: subject, aliases, scope, reason, at: _ } = ended;
+    // Who may speak about one name only joins no other to it.
+    if let Some(other) = aliases.iter().find(|name| !it.may_speak_about(name)) {
+        return alone(Act::Refuse { subject: Some(other.clone()), why: Refused::NotItsSubject });
+    }
     if scope != Scope::All && it.may_speak_about(&subject) {
         if tier == Tier::Lock {
-            return Ok(Act::Refuse { subject: Some(subject), why: Refused::OnlyLocks });
+            return alone(Act::Refuse { subject: Some(subject), why: Refused::OnlyLocks });
         }
-        return Ok(Act::Session { subject, scope });
+        return Ok((Act::Session { subject, scope }, aliases));
     }
-    everywhere(hub, it, subject, tier, reason)
+    Ok((everywhere(hub, it, subject, tier, reason)?, aliases))
 }
 
 /// The sign-out of a subject within the transmitter's bounds, or the refusal.
@@ -234,6 +242,8 @@ fn everywhere(
         only: None,
         idempotency_key: None,
         digest: None,
+        cannot: Vec::new(),
+        playbook: None,
         at_device: None,
         // Its own rate bounds it.
         limit: DeviceLimit::NONE,

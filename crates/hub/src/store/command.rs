@@ -2,7 +2,8 @@
 //!
 //! It refuses raw session ids: every command names a session by its hash.
 
-use exeunt_api::{SessionInfo, SignOutResponse};
+use exeunt_api::playbook::Playbook;
+use exeunt_api::{CannotEnd, SessionInfo, SignOutResponse};
 use exeunt_domain::session::SessionHash;
 use exeunt_domain::{
     Approvers, DeviceId, Group, Jti, Outcome, Proof, ReceiptBody, SessionKind, StoreReport,
@@ -11,6 +12,7 @@ use exeunt_domain::{
 use exeunt_ssf::PublicJwk;
 
 use super::Service;
+pub use super::operation::{EndScope, Join, PlaceHold, ReleaseHold, Retry, Scope, Split, Tick};
 
 /// One domain command.
 #[derive(Clone, Debug)]
@@ -24,10 +26,25 @@ pub enum Command {
         /// Which.
         session: SessionHash,
     },
+    /// Sessions of a service were in use lately.
+    Seen {
+        /// The service's audience.
+        aud: String,
+        /// Which.
+        sessions: Vec<SessionHash>,
+    },
+    /// Sessions are over by their own time.
+    Expire(Vec<SessionHash>),
     /// A device's warden says that a console session began or ended.
     DeviceSession(DeviceSession),
     /// Sign a subject out.
     SignOut(SignOut),
+    /// End the sessions of one session's name, of a device or of an application.
+    EndScope(EndScope),
+    /// Two names are one subject's.
+    Join(Join),
+    /// A name is not the subject's that it was joined to.
+    Split(Split),
     /// Expect nothing further of a transaction's open targets.
     Cancel {
         /// `admin:NAME`.
@@ -35,6 +52,14 @@ pub enum Command {
         /// Which.
         txn: Txn,
     },
+    /// Ask again what failed in a transaction.
+    Retry(Retry),
+    /// Something that was to be seen to was seen to.
+    Tick(Tick),
+    /// No session of a subject begins from now on.
+    PlaceHold(PlaceHold),
+    /// Sessions of a subject may begin again.
+    ReleaseHold(ReleaseHold),
     /// A device's warden says how far it is.
     Progress(Progressed),
     /// A device's warden found stores again after a close.
@@ -149,6 +174,11 @@ pub struct Register {
     pub place: String,
     /// The identity provider's own name of its session.
     pub idp_sid: Option<String>,
+    /// Every name of the subject in the identity provider's own word, the subject's among them;
+    /// empty without that word.
+    pub aliases: Vec<Subject>,
+    /// When it ends at the latest.
+    pub expires: Option<Timestamp>,
 }
 
 /// Names a SET that came from a device, for deduplication.
@@ -202,6 +232,10 @@ pub struct SignOut {
     pub idempotency_key: Option<String>,
     /// What the operator was shown.
     pub digest: Option<String>,
+    /// What is known to live on at identity providers; a part of what was shown.
+    pub cannot: Vec<CannotEnd>,
+    /// What else belongs to it.
+    pub playbook: Option<&'static Playbook>,
     /// The device and session at which a person asked.
     pub at_device: Option<AtDevice>,
     /// How many devices the actor, and all actors, may reach within an hour.
@@ -322,6 +356,8 @@ pub struct ProviderTarget {
     pub name: String,
     /// Whose sessions are to end.
     pub subject: Subject,
+    /// The subject's other names.
+    pub aliases: Vec<Subject>,
 }
 
 /// A one-time enrolment token.
@@ -391,6 +427,8 @@ pub struct SignedOut {
     pub txn: Option<Txn>,
     /// The commit.
     pub seq: u64,
+    /// Every name of the subject that it reaches, the one that was asked for first.
+    pub aliases: Vec<String>,
     /// Sessions.
     pub sessions: Vec<SessionInfo>,
     /// Devices that get an order.
@@ -399,13 +437,15 @@ pub struct SignedOut {
     pub outcome: Outcome,
     /// Over what is shown.
     pub digest: String,
+    /// What lives on all the same.
+    pub cannot: Vec<CannotEnd>,
 }
 
 impl From<SignedOut> for SignOutResponse {
     fn from(done: SignedOut) -> Self {
-        let SignedOut { txn, seq, sessions, devices, outcome, digest } = done;
-        let cannot = Vec::new();
-        Self { v: exeunt_api::VERSION, txn, seq, sessions, devices, outcome, digest, cannot }
+        let SignedOut { txn, seq, aliases, sessions, devices, outcome, digest, cannot } = done;
+        let v = exeunt_api::VERSION;
+        Self { v, txn, seq, aliases, sessions, devices, outcome, digest, cannot }
     }
 }
 
@@ -424,12 +464,57 @@ pub enum Refused {
     /// Nothing is known of the subject.
     #[error("no session of this subject was ever registered, so there is nobody to sign out")]
     UnknownSubject,
+    /// A subject has as many names as it can have.
+    #[error("that would be more than {most} names of one subject: split one from it first")]
+    TooManyAliases {
+        /// How many.
+        most: usize,
+    },
+    /// One issuer's two names would become one subject's.
+    #[error("that would make two people of one issuer one: an operator has to decide")]
+    TwoOfOneIssuer,
+    /// A name was to be joined to itself.
+    #[error("both are the same name")]
+    SameName,
+    /// The name stands alone.
+    #[error("this name is no other subject's alias")]
+    NoAlias,
     /// No such device.
     #[error("no such device")]
     UnknownDevice,
     /// No such transaction.
     #[error("no such transaction")]
     UnknownTxn,
+    /// The subject is on hold.
+    #[error("this subject is on hold: an operator has to release it first")]
+    OnHold,
+    /// The subject is not on hold.
+    #[error("this subject is not on hold")]
+    NoHold,
+    /// No such follow-up.
+    #[error("no such follow-up")]
+    UnknownFollowup,
+    /// It only counts after the sessions had ended, and was done before.
+    #[error(
+        "this was done before the sessions had ended: what they could still reach may know the new \
+         one, so do it again"
+    )]
+    DoneTooEarly,
+    /// It only counts after the sessions had ended, and a provider has not answered.
+    #[error("an identity provider has not answered yet: look at the transaction, and tick it then")]
+    StillEnding,
+    /// No such application.
+    #[error("no service has this audience, and no session is of it")]
+    UnknownApplication,
+    /// Two sessions have names that begin so.
+    #[error("several sessions have names that begin so: give more digits of it")]
+    Ambiguous,
+    /// The session is over.
+    #[error("this session is over already")]
+    SessionOver,
+    /// The transaction was cancelled.
+    #[error("this transaction was cancelled: sign out anew")]
+    Cancelled,
     /// The transaction's name is taken by another cause.
     #[error("this transaction's name is taken")]
     TxnTaken,
@@ -562,6 +647,7 @@ impl Refused {
     pub fn code(&self) -> &'static str {
         match self {
             Refused::StaleAuth => "stale_auth",
+            Refused::OnHold => "on_hold",
             Refused::SessionTaken
             | Refused::TxnTaken
             | Refused::KeyReused
@@ -575,7 +661,15 @@ impl Refused {
             | Refused::Decided(_)
             | Refused::Unsound(_)
             | Refused::NobodyThere
-            | Refused::ApproversChanged => "conflict",
+            | Refused::ApproversChanged
+            | Refused::Cancelled
+            | Refused::Ambiguous
+            | Refused::SameName
+            | Refused::DoneTooEarly
+            | Refused::StillEnding
+            | Refused::SessionOver
+            | Refused::TooManyAliases { .. }
+            | Refused::TwoOfOneIssuer => "conflict",
             Refused::UnknownSession
             | Refused::UnknownDevice
             | Refused::UnknownTxn
@@ -583,7 +677,11 @@ impl Refused {
             | Refused::UnknownTransmitter
             | Refused::UnknownOperator
             | Refused::UnknownApprover(_)
-            | Refused::UnknownProposal => "not_found",
+            | Refused::UnknownProposal
+            | Refused::UnknownApplication
+            | Refused::UnknownFollowup
+            | Refused::NoHold
+            | Refused::NoAlias => "not_found",
             Refused::WrongState => "invalid_state",
             Refused::UnknownSubject => "unknown_subject",
             Refused::PreviewChanged => "preview_changed",

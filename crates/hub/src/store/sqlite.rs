@@ -3,11 +3,14 @@
 //! It refuses `synchronous` below FULL: a commit that answered is on disk.
 
 mod alarm;
+mod alias;
 mod approver;
 mod change;
 mod connector;
 mod device;
 mod enrol;
+mod followup;
+mod hold;
 mod log;
 mod operator;
 mod proposal;
@@ -15,8 +18,10 @@ mod prune;
 mod reached;
 mod receipt;
 mod restored;
+mod retry;
 mod returned;
 mod schema;
+mod scope;
 mod session;
 mod sign_out;
 mod stream;
@@ -27,6 +32,7 @@ mod words;
 
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use exeunt_domain::{Timestamp, Txn};
 use rusqlite::config::DbConfig;
@@ -34,6 +40,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Transac
 use serde_json::Value;
 
 use super::{Applied, Command, Effects, Head, KeyedDelta, Mint, Refused, Reply, Store, StoreError};
+use crate::aliases::Rules;
 use crate::audit;
 
 pub use view::SqliteView;
@@ -56,6 +63,7 @@ pub struct SqliteStore {
     db: Connection,
     head: Head,
     round: prune::Round,
+    rules: Arc<Rules>,
 }
 
 impl SqliteStore {
@@ -82,7 +90,15 @@ impl SqliteStore {
         }
         schema::migrate(&mut db)?;
         let head = read_head(&db)?;
-        Ok(Self { path: path.to_owned(), db, head, round: prune::Round::default() })
+        let round = prune::Round::default();
+        Ok(Self { path: path.to_owned(), db, head, round, rules: Arc::default() })
+    }
+
+    /// The same store, which follows these rules about subjects' names.
+    #[must_use]
+    pub fn with_rules(mut self, rules: Arc<Rules>) -> Self {
+        self.rules = rules;
+        self
     }
 
     fn run(
@@ -91,14 +107,15 @@ impl SqliteStore {
         mint: &mut dyn Mint,
     ) -> Result<(Vec<Applied>, Head), StoreError> {
         let mut head = self.head;
+        let rules = Arc::clone(&self.rules);
         if let [command] = batch {
-            let applied = self.alone(command, mint, &mut head)?;
+            let applied = self.alone(command, mint, &mut head, &rules)?;
             return Ok((vec![applied], head));
         }
         let mut tx = self.begin()?;
         let mut applied = Vec::with_capacity(batch.len());
         for command in batch {
-            applied.push(one(&mut tx, command, mint, &mut head)?);
+            applied.push(one(&mut tx, command, mint, &mut head, &rules)?);
         }
         tx.commit()?;
         Ok((applied, head))
@@ -110,10 +127,11 @@ impl SqliteStore {
         command: &Command,
         mint: &mut dyn Mint,
         head: &mut Head,
+        rules: &Rules,
     ) -> Result<Applied, StoreError> {
         let now = mint.now();
         let tx = self.begin()?;
-        let mut work = Work { db: &tx, mint, seq: head.seq + 1, now };
+        let mut work = Work { db: &tx, mint, rules, seq: head.seq + 1, now };
         match dispatch(&mut work, command) {
             Ok(done) => {
                 let applied = done.applied(&tx, now, head)?;
@@ -190,7 +208,7 @@ impl Store for SqliteStore {
     }
 
     fn view(&self) -> Result<SqliteView, StoreError> {
-        SqliteView::open(&self.path)
+        Ok(SqliteView::open(&self.path)?.with_rules(Arc::clone(&self.rules)))
     }
 }
 
@@ -256,10 +274,11 @@ fn one(
     command: &Command,
     mint: &mut dyn Mint,
     head: &mut Head,
+    rules: &Rules,
 ) -> Result<Applied, StoreError> {
     let now = mint.now();
     let savepoint = tx.savepoint()?;
-    let mut work = Work { db: &savepoint, mint, seq: head.seq + 1, now };
+    let mut work = Work { db: &savepoint, mint, rules, seq: head.seq + 1, now };
     match dispatch(&mut work, command) {
         Ok(done) => {
             savepoint.commit()?;
@@ -296,9 +315,18 @@ fn dispatch(work: &mut Work<'_>, command: &Command) -> Result<Done, Stop> {
     match command {
         Command::Register(ask) => session::register(work, ask),
         Command::End { actor, session } => session::end(work, actor, session),
+        Command::Seen { aud, sessions } => session::seen(work, aud, sessions),
+        Command::Expire(sessions) => session::expire(work, sessions),
         Command::DeviceSession(ask) => device::session(work, ask),
         Command::SignOut(ask) => sign_out::sign_out(work, ask),
+        Command::EndScope(ask) => scope::end(work, ask),
+        Command::Join(ask) => alias::join(work, ask),
+        Command::Split(ask) => alias::split(work, ask),
         Command::Cancel { actor, txn } => sign_out::cancel(work, actor, txn),
+        Command::Retry(ask) => retry::retry(work, ask),
+        Command::Tick(ask) => followup::tick(work, ask),
+        Command::PlaceHold(ask) => hold::place(work, ask),
+        Command::ReleaseHold(ask) => hold::release(work, ask),
         Command::Progress(ask) => device::progress(work, ask),
         Command::Receipt(ask) => receipt::receive(work, ask),
         Command::Returned(ask) => returned::returned(work, ask),
@@ -328,6 +356,8 @@ fn dispatch(work: &mut Work<'_>, command: &Command) -> Result<Done, Stop> {
 struct Work<'a> {
     db: &'a Connection,
     mint: &'a mut dyn Mint,
+    /// Which names are one subject's by rule.
+    rules: &'a Rules,
     /// The sequence number it gets if it notes anything.
     seq: u64,
     now: Timestamp,
@@ -510,6 +540,9 @@ fn note_of_refusal(command: &Command, refused: &Refused) -> Option<Note> {
                 None => note,
             }
         }
+        Command::EndScope(ask) => scope::note_of_refusal(ask),
+        Command::Join(ask) => alias::note_of_refusal(&ask.actor, &ask.subject),
+        Command::Split(ask) => alias::note_of_refusal(&ask.actor, &ask.alias),
         Command::Progress(ask) => device(&ask.from, "progress-refused").under(&ask.txn),
         Command::Receipt(ask) => device(&ask.from, "receipt-refused").under(&ask.body.txn),
         Command::Returned(ask) => device(&ask.from, "stores-returned-refused").under(&ask.after),
@@ -517,10 +550,16 @@ fn note_of_refusal(command: &Command, refused: &Refused) -> Option<Note> {
         Command::AddService { actor, .. } => Note::new(actor, "service-refused"),
         Command::Stream(ask) => stream::note_of_refusal(ask)?,
         Command::Cancel { actor, txn } => Note::new(actor, "cancel-refused").under(txn),
+        Command::Tick(ask) => Note::new(&ask.actor, "followup-refused"),
+        Command::PlaceHold(ask) => Note::new(&ask.actor, "hold-refused").of(&ask.subject),
+        Command::ReleaseHold(ask) => Note::new(&ask.actor, "hold-refused").of(&ask.subject),
+        Command::Retry(ask) => Note::new(&ask.actor, "retry-refused").under(&ask.txn),
         Command::Approval(ask) => proposal::note_of_refusal(ask),
         Command::RemoveDevice { actor, .. } => Note::new(actor, "device-removal-refused"),
         Command::RemoveOperator { actor, .. } => Note::new(actor, "admin-token-removal-refused"),
         Command::End { .. }
+        | Command::Seen { .. }
+        | Command::Expire(_)
         | Command::Ack(_)
         | Command::Resign { .. }
         | Command::Overdue { .. }

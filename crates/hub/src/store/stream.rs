@@ -228,6 +228,8 @@ pub struct Heard {
     pub event: String,
     /// How many sign-outs an hour the transmitter may cause.
     pub rate_per_hour: u64,
+    /// The person's other names, in the transmitter's word, all of which it may speak about.
+    pub aliases: Vec<Subject>,
     /// What it asks for.
     pub act: Act,
 }

@@ -132,6 +132,8 @@ async fn a_new_session_on_an_old_authentication_is_refused_until_a_fresh_one() {
         label: None,
         place: None,
         idp_sid: None,
+        id_token: None,
+        expires: None,
     };
     assert!(matches!(guard.register(&request).await, Err(HubError::StaleAuth)));
     request.auth_time = now();

@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod alarms;
 #[cfg(test)]
+mod aliases;
+#[cfg(test)]
 mod approvals;
 #[cfg(test)]
 mod backup;
@@ -37,6 +39,8 @@ mod openapi;
 #[cfg(test)]
 mod operators;
 #[cfg(test)]
+mod playbooks;
+#[cfg(test)]
 mod polled;
 #[cfg(test)]
 mod power;
@@ -45,11 +49,17 @@ mod record;
 #[cfg(test)]
 mod refuse;
 #[cfg(test)]
+mod retry;
+#[cfg(test)]
 mod returned;
 #[cfg(test)]
 mod rig;
 #[cfg(test)]
 mod scale;
+#[cfg(test)]
+mod scopes;
+#[cfg(test)]
+mod sessions;
 #[cfg(test)]
 mod sign_in;
 #[cfg(test)]

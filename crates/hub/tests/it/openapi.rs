@@ -33,6 +33,10 @@ async fn schemathesis_finds_no_difference_between_the_hub_and_its_document() {
     let site = rig.service("site").await;
     site.register(&rig, "alice", "s").await;
     rig.sign_out("alice").await;
+    // What is tried may end the administrator's own token.
+    let body = serde_json::json!({ "name": "keeper", "roles": ["auditor"] });
+    let keeper: exeunt_api::AdminTokenResponse =
+        rig.post(path::ADMIN_TOKENS, &rig.admin, &body).await.read();
     let place = Path::new(PLACE);
     let program = python("schemathesis", place).await.with_file_name("schemathesis");
     let mut run = Command::new(program);
@@ -53,6 +57,7 @@ async fn schemathesis_finds_no_difference_between_the_hub_and_its_document() {
     let operations: usize = places.map(|place| place.as_object().unwrap().len()).sum();
     let tried = format!("Tested: {operations}\n");
     assert!(said.contains(&tried), "{said}");
-    assert_eq!(rig.get("/v1/audit/verify", &rig.admin).await.body["verified"], true);
+    let verdict = rig.get("/v1/audit/verify", &keeper.token).await;
+    assert_eq!(verdict.body["verified"], true, "{} {}", verdict.status, verdict.body);
     rig.hub.stop().await;
 }

@@ -274,6 +274,7 @@ impl Hub {
             previous: None,
             reason: None,
             quorum: None,
+            again: false,
         }
     }
 

@@ -7,7 +7,8 @@ use rusqlite::{Connection, params};
 use serde_json::json;
 
 use super::words::{id, word};
-use super::{Done, Note, Stop, Work};
+use super::{Done, Note, Stop, Work, alias};
+use crate::aliases::Rules;
 use crate::store::command::{Provided, ProviderTarget, SignOut};
 use crate::store::{Refused, Reply, StoreError};
 
@@ -63,7 +64,7 @@ pub(super) fn provided(work: &mut Work<'_>, ask: &Provided) -> Result<Done, Stop
 ///
 /// # Errors
 /// [`StoreError`].
-pub(super) fn open(db: &Connection) -> Result<Vec<ProviderTarget>, StoreError> {
+pub(super) fn open(db: &Connection, rules: &Rules) -> Result<Vec<ProviderTarget>, StoreError> {
     let mut find = db.prepare_cached(
         "SELECT targets.txn, targets.id, txns.subject FROM targets
          JOIN txns ON txns.txn = targets.txn
@@ -75,7 +76,14 @@ pub(super) fn open(db: &Connection) -> Result<Vec<ProviderTarget>, StoreError> {
         let subject: String = row.get(2)?;
         let subject = Subject::parse(&subject)
             .map_err(|error| StoreError::Damaged(format!("a subject: {error}")))?;
-        open.push(ProviderTarget { txn: id(row.get(0)?)?, name: row.get(1)?, subject });
+        let known = match alias::known_as(db, rules, &subject.key()) {
+            Ok(known) => known,
+            // More names than can be followed: the one that was asked for.
+            Err(Stop::Refused(_)) => vec![subject.key()],
+            Err(Stop::Store(error)) => return Err(error),
+        };
+        let aliases = known.iter().skip(1).filter_map(|key| Subject::parse(key).ok()).collect();
+        open.push(ProviderTarget { txn: id(row.get(0)?)?, name: row.get(1)?, subject, aliases });
     }
     Ok(open)
 }

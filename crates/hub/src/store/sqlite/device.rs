@@ -6,9 +6,9 @@ use exeunt_domain::{Outcome, SessionStatus, Tier, Txn};
 use rusqlite::{OptionalExtension as _, params};
 use serde_json::json;
 
-use super::session::{short, watermark};
+use super::session::short;
 use super::words::{any, id, meaning, word};
-use super::{Done, Note, Stop, Work, check_epoch, first_sight, log};
+use super::{Done, Note, Stop, Work, alias, check_epoch, first_sight, hold, log};
 use crate::store::command::{DeviceSession, Progressed};
 use crate::store::{Refused, Reply};
 
@@ -54,30 +54,37 @@ fn ended(work: &mut Work<'_>, ask: &DeviceSession) -> Result<Done, Stop> {
 /// A session that began. One that began before its subject was signed out is revoked at once, and
 /// its device is given the order that it was too late for.
 fn began(work: &mut Work<'_>, ask: &DeviceSession) -> Result<Done, Stop> {
-    let subject = ask.subject.key();
-    let late = match watermark(work, &subject)? {
-        Some((at, txn)) if ask.since < at => late(work, ask, txn)?,
-        Some(_) | None => Late::No,
+    let keys = alias::known_as(work.db, work.rules, &ask.subject.key())?;
+    let late = match (hold::on(work.db, &keys)?, alias::signed_out(work.db, &keys)?) {
+        (Some(txn), _) => Late::Held(txn),
+        (None, Some((at, txn))) if ask.since < at => late(work, ask, txn)?,
+        (None, Some(_) | None) => Late::No,
     };
     let (status, revoked_by) = match &late {
         Late::No => (SessionStatus::Active, None),
+        Late::Held(txn) => (SessionStatus::Revoked, txn.as_ref().map(Txn::as_str)),
         Late::Ordered(txn) | Late::ToOrder(txn) => (SessionStatus::Revoked, Some(txn.as_str())),
     };
     insert(work, ask, status, revoked_by)?;
     let note = said(ask, "session-registered");
     let mut done = Done::noted(Reply::Registered(work.seq), note);
-    if let Late::ToOrder(txn) = &late {
-        let what = log::Ordering {
-            txn,
-            subject: Some(&ask.subject),
-            tier: Tier::SignOut,
-            reason: None,
-            good_for_ms: ask.good_for_ms,
-            quorum: None,
-        };
+    let (Late::ToOrder(txn) | Late::Held(Some(txn))) = &late else { return Ok(done) };
+    let again = matches!(late, Late::Held(_));
+    let what = log::Ordering {
+        txn,
+        subject: Some(&ask.subject),
+        tier: Tier::SignOut,
+        reason: None,
+        good_for_ms: ask.good_for_ms,
+        quorum: None,
+        again,
+    };
+    if again {
+        log::order_again(work, &what, &ask.from.device, &mut done)?;
+    } else {
         log::order(work, &what, &ask.from.device, &mut done)?;
-        done.effects.changed.push(txn.clone());
     }
+    done.effects.changed.push(txn.clone());
     Ok(done)
 }
 
@@ -88,6 +95,8 @@ enum Late {
     Ordered(Txn),
     /// The device was not known to hold this subject's session.
     ToOrder(Txn),
+    /// The subject is on hold, perhaps since a sign-out: the device closes it again.
+    Held(Option<Txn>),
 }
 
 fn late(work: &Work<'_>, ask: &DeviceSession, txn: String) -> Result<Late, Stop> {

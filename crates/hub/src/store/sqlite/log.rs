@@ -22,6 +22,8 @@ pub(super) struct Ordering<'a> {
     pub(super) good_for_ms: u64,
     /// What approvers signed for it. Then its deadline is theirs.
     pub(super) quorum: Option<&'a Quorum>,
+    /// The device has answered this transaction, and is to begin anew.
+    pub(super) again: bool,
 }
 
 /// Signs an order for `device`, puts it into the log, and makes or renews the target.
@@ -50,6 +52,7 @@ pub(super) fn order(
         previous,
         reason: what.reason.map(ToOwned::to_owned),
         quorum: what.quorum.cloned(),
+        again: what.again,
     };
     let (jti, compact) = work.mint.order(&order, what.txn)?;
     work.db
@@ -100,6 +103,27 @@ pub(super) fn last(db: &Connection, device: &DeviceId) -> Result<Option<Jti>, St
         .query_row([device.as_str()], |row| row.get(0))
         .optional()?;
     jti.map(id::<Jti>).transpose()
+}
+
+/// Orders a device that has answered this transaction to begin anew: its target is open again.
+pub(super) fn order_again(
+    work: &mut Work<'_>,
+    what: &Ordering<'_>,
+    device: &DeviceId,
+    done: &mut Done,
+) -> Result<(), Stop> {
+    order(work, what, device, done)?;
+    work.db
+        .prepare_cached(
+            "UPDATE targets SET answered = 0, at = ?3,
+               epoch = (SELECT epoch FROM devices WHERE id = ?2),
+               detail = CASE outcome WHEN 'requested' THEN detail
+                 ELSE 'asked again; before: ' || outcome || coalesce(', ' || detail, '') END,
+               outcome = 'requested'
+             WHERE txn = ?1 AND kind = 'device' AND id = ?2",
+        )?
+        .execute(params![what.txn.as_str(), device.as_str(), work.now.0])?;
+    Ok(())
 }
 
 pub(super) fn ack(work: &mut Work<'_>, ask: &Ack) -> Result<Done, Stop> {
@@ -230,6 +254,7 @@ pub(super) fn resign(
             reason: owed.reason.as_deref(),
             good_for_ms,
             quorum: owed.quorum.as_ref(),
+            again: false,
         };
         order(work, &what, device, &mut done)?;
         done.effects.changed.push(owed.txn.clone());

@@ -16,6 +16,10 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema_restores.sql"),
     include_str!("schema_alarms.sql"),
     include_str!("schema_approvals.sql"),
+    include_str!("schema_aliases.sql"),
+    include_str!("schema_scopes.sql"),
+    include_str!("schema_playbooks.sql"),
+    include_str!("schema_sessions.sql"),
 ];
 
 /// Brings a database to this program's version, in one transaction.

@@ -9,24 +9,41 @@ use exeunt_domain::{SessionStatus, Subject, Timestamp, Txn};
 use rusqlite::{OptionalExtension as _, Row, params};
 use serde_json::json;
 
+use super::alias::Word;
 use super::words::{id, meaning, word};
-use super::{Done, Note, Stop, Work, keyed, stream_heard};
+use super::{Done, Note, Stop, Work, alias, hold, keyed, scope, stream_heard};
 use crate::store::command::Register;
 use crate::store::{Refused, Reply, StoreError};
 
 /// How many hexadecimal digits of a hash name a session in lists and audit rows.
 const SHORT: usize = 16;
 
+/// How far behind the time may be at which a session was last seen, in milliseconds.
+const COARSE_MS: u64 = 120_000;
+
 /// The columns that [`info`] reads.
 pub(super) const INFO: &str = "hash, subject, kind, aud, place, label, device, seq, auth_time, \
-     since, last_seen, status, proof, revoked_by";
+     since, last_seen, status, proof, revoked_by, expires";
 
 pub(super) fn register(work: &mut Work<'_>, ask: &Register) -> Result<Done, Stop> {
     let subject = ask.subject.key();
     if let Some(seq) = registered(work, ask, &subject)? {
         return Ok(Done::silent(Reply::Registered(seq)));
     }
-    if watermark(work, &subject)?.is_some_and(|(at, _)| ask.auth_time < at) {
+    let note = Note::new(&ask.actor, "session-registered")
+        .of(&ask.subject)
+        .touching(vec![short(&ask.session)])
+        .with(json!({ "kind": ask.kind }));
+    let mut done = Done::noted(Reply::Registered(work.seq), note);
+    hear_aliases(work, ask, &mut done)?;
+    let keys = alias::known_as(work.db, work.rules, &subject)?;
+    if hold::on(work.db, &keys)?.is_some() {
+        return Err(Refused::OnHold.into());
+    }
+    if alias::signed_out(work.db, &keys)?.is_some_and(|(at, _)| ask.auth_time < at) {
+        return Err(Refused::StaleAuth.into());
+    }
+    if scope::application_mark(work.db, &ask.aud)?.is_some_and(|at| ask.auth_time.0 < at) {
         return Err(Refused::StaleAuth.into());
     }
     if let Some(sid) = &ask.idp_sid
@@ -37,8 +54,8 @@ pub(super) fn register(work: &mut Work<'_>, ask: &Register) -> Result<Done, Stop
     work.db
         .prepare_cached(
             "INSERT INTO sessions (hash, seq, subject, aud, kind, device, label, place, idp_sid,
-               auth_time, since, last_seen, status)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11, 'active')",
+               auth_time, since, last_seen, status, expires)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11, 'active', ?12)",
         )?
         .execute(params![
             ask.session.0,
@@ -51,13 +68,31 @@ pub(super) fn register(work: &mut Work<'_>, ask: &Register) -> Result<Done, Stop
             ask.place,
             ask.idp_sid,
             ask.auth_time.0,
-            work.now.0
+            work.now.0,
+            ask.expires.map(|at| at.0)
         ])?;
-    let note = Note::new(&ask.actor, "session-registered")
-        .of(&ask.subject)
-        .touching(vec![short(&ask.session)])
-        .with(json!({ "kind": ask.kind }));
-    Ok(Done::noted(Reply::Registered(work.seq), note))
+    Ok(done)
+}
+
+/// Joins the names that the identity provider gives the person. What cannot be joined is noted, and
+/// the session registered under its own name.
+fn hear_aliases(work: &Work<'_>, ask: &Register, done: &mut Done) -> Result<(), Stop> {
+    if ask.aliases.len() < 2 {
+        return Ok(());
+    }
+    let keys: Vec<_> = ask.aliases.iter().map(Subject::key).collect();
+    let said = match alias::unite(work, &keys, Word::IdToken, &ask.actor, done) {
+        Ok(true) => json!({ "kind": ask.kind, "joined": keys }),
+        Ok(false) => return Ok(()),
+        Err(Stop::Refused(why)) => {
+            json!({ "kind": ask.kind, "not-joined": keys, "why": why.to_string() })
+        }
+        Err(stop) => return Err(stop),
+    };
+    if let Some(note) = &mut done.note {
+        note.detail = said;
+    }
+    Ok(())
 }
 
 /// The sequence of the same registration, made before: a service whose answer was lost asks again.
@@ -98,12 +133,58 @@ pub(super) fn end(work: &mut Work<'_>, actor: &str, hash: &SessionHash) -> Resul
     Ok(done)
 }
 
+/// Sessions of a service were in use lately: written only where that is news of some minutes.
+pub(super) fn seen(work: &Work<'_>, aud: &str, all: &[SessionHash]) -> Result<Done, Stop> {
+    let mut update = work.db.prepare_cached(
+        "UPDATE sessions SET last_seen = ?3
+         WHERE hash = ?1 AND aud = ?2 AND status = 'active' AND last_seen < ?4",
+    )?;
+    for hash in all {
+        let coarse = work.now.0.saturating_sub(COARSE_MS);
+        update.execute(params![hash.0, aud, work.now.0, coarse])?;
+    }
+    Ok(Done::silent(Reply::Done))
+}
+
+/// Ends sessions whose time is over.
+pub(super) fn expire(work: &Work<'_>, all: &[SessionHash]) -> Result<Done, Stop> {
+    let note = Note::new("hub", "sessions-expired").touching(all.iter().map(short).collect());
+    let mut done = Done::noted(Reply::Done, note);
+    let mut ended = 0;
+    for hash in all {
+        let changed = work
+            .db
+            .prepare_cached(
+                "UPDATE sessions SET status = 'ended'
+                 WHERE hash = ?1 AND status = 'active' AND expires <= ?2",
+            )?
+            .execute(params![hash.0, work.now.0])?;
+        if changed == 1 {
+            ended += 1;
+            deny(work, hash, &mut done)?;
+        }
+    }
+    Ok(if ended == 0 { Done::silent(Reply::Repeated) } else { done })
+}
+
+/// Sessions whose time is over, and which nobody has ended, at most `limit`.
+///
+/// # Errors
+/// [`StoreError`].
+pub(super) fn expired(
+    db: &rusqlite::Connection,
+    now: Timestamp,
+    limit: usize,
+) -> Result<Vec<SessionHash>, StoreError> {
+    let mut find = db.prepare_cached(
+        "SELECT hash FROM sessions WHERE status = 'active' AND expires <= ?1 LIMIT ?2",
+    )?;
+    let found = find.query_map(params![now.0, limit as u64], |row| Ok(SessionHash(row.get(0)?)))?;
+    Ok(found.collect::<Result<_, _>>()?)
+}
+
 /// Denies one session by name.
-pub(super) fn deny(
-    work: &mut Work<'_>,
-    session: &SessionHash,
-    done: &mut Done,
-) -> Result<(), Stop> {
+pub(super) fn deny(work: &Work<'_>, session: &SessionHash, done: &mut Done) -> Result<(), Stop> {
     work.db
         .prepare_cached("INSERT OR IGNORE INTO denials (hash, seq) VALUES (?1, ?2)")?
         .execute(params![session.0, work.seq])?;
@@ -141,19 +222,6 @@ pub(super) fn confirmed(work: &mut Work<'_>, aud: &str, seq: u64) -> Result<Done
     Ok(done)
 }
 
-/// A subject's watermark: its time and transaction.
-pub(super) fn watermark(
-    work: &Work<'_>,
-    subject: &str,
-) -> Result<Option<(Timestamp, String)>, Stop> {
-    let found = work
-        .db
-        .prepare_cached("SELECT at, txn FROM watermarks WHERE subject = ?1")?
-        .query_row([subject], |row| Ok((Timestamp(row.get(0)?), row.get(1)?)))
-        .optional()?;
-    Ok(found)
-}
-
 /// A session's short name.
 pub(super) fn short(hash: &SessionHash) -> String {
     let mut hex = hash.to_hex();
@@ -186,6 +254,7 @@ pub(super) fn info(row: &Row<'_>) -> Result<(SessionHash, SessionInfo), StoreErr
         status: meaning(row.get(11)?)?,
         proof: proof.map(meaning).transpose()?,
         revoked_by: revoked_by.map(id).transpose()?,
+        expires: row.get::<_, Option<u64>>(14)?.map(Timestamp),
     };
     Ok((hash, info))
 }

@@ -2,9 +2,9 @@
 //!
 //! It refuses a subject of whom nothing is known, rather than to report an empty success.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use exeunt_api::SessionInfo;
+use exeunt_api::{CannotEnd, SessionInfo};
 use exeunt_check::{Delta, SubjectHash, Watermark};
 use exeunt_domain::session::{SessionHash, hex};
 use exeunt_domain::{DeviceId, Outcome, Subject, Tier, Txn};
@@ -14,7 +14,11 @@ use sha2::{Digest, Sha256};
 
 use super::session::{INFO, deny, info, short};
 use super::words::{any, id, meaning, word};
-use super::{Done, Note, Stop, Work, check_epoch, connector, first_sight, keyed, log, reached};
+use super::{
+    Done, Note, Stop, Work, alias, check_epoch, connector, first_sight, followup, hold, keyed, log,
+    reached,
+};
+use crate::aliases::Rules;
 use crate::store::command::{AtDevice, SignOut, SignedOut};
 use crate::store::{Refused, Reply, StoreError};
 
@@ -27,79 +31,97 @@ pub(super) fn sign_out(work: &mut Work<'_>, ask: &SignOut) -> Result<Done, Stop>
             return Ok(Done::silent(Reply::Repeated));
         }
     }
-    if let Some(earlier) = repeated(work.db, ask)? {
+    if let Some(earlier) = repeated(work.db, work.rules, ask)? {
         return Ok(Done::silent(Reply::SignedOut(Box::new(earlier))));
     }
     if let Some(at) = &ask.at_device {
         admit(work, ask, at)?;
     }
-    let plan = plan(work.db, ask)?;
+    let plan = plan(work.db, work.rules, ask)?;
     if ask.digest.as_ref().is_some_and(|shown| *shown != plan.digest) {
         return Err(Refused::PreviewChanged.into());
     }
-    reached::admit(work, &ask.actor, &plan.devices, &ask.limit)?;
+    let devices: Vec<_> = plan.devices.iter().map(|(device, _)| device.clone()).collect();
+    reached::admit(work, &ask.actor, &devices, &ask.limit)?;
     let sessions: Vec<String> = plan.sessions.iter().map(|(hash, _)| short(hash)).collect();
     let note = Note::new(&ask.actor, "sign-out")
         .of(&ask.subject)
         .under(&ask.txn)
         .because(ask.reason.clone())
         .touching(sessions)
-        .with(json!({ "tier": ask.tier, "devices": plan.devices, "only": ask.only }));
+        .with(said(ask, &plan, &devices));
     let note = match &ask.at_device {
         Some(at) => note.at_device(&at.from.device),
         None => note,
     };
     let mut done = Done::noted(Reply::Done, note);
     record(work, ask, &plan)?;
+    if let Some(playbook) = ask.playbook {
+        followup::open(work, ask, playbook)?;
+        if playbook.hold {
+            let reason = ask.reason.as_deref().unwrap_or(playbook.when);
+            hold::put(work, &ask.subject, &ask.actor, reason, Some(&ask.txn))?;
+        }
+    }
     if ask.tier != Tier::Lock {
-        let whole = ask.only.is_none().then_some(&ask.subject);
-        revoke(work, &ask.txn, whole, &plan.sessions, &mut done)?;
+        let marked = if ask.only.is_none() { plan.keys.as_slice() } else { &[] };
+        revoke(work, &ask.txn, marked, &plan.sessions, &mut done)?;
         if ask.only.is_none() {
             connector::target(work, ask)?;
         }
         if ask.only.is_none() {
-            super::stream::tell(work, ask, &mut done)?;
+            super::stream::tell(work, ask, &plan.names_at(), &mut done)?;
         }
     }
-    for device in &plan.devices {
+    for (device, subject) in &plan.devices {
         let order = log::Ordering {
             txn: &ask.txn,
-            subject: Some(&ask.subject),
+            subject: Some(subject),
             tier: ask.tier,
             reason: ask.reason.as_deref(),
             good_for_ms: ask.good_for_ms,
             quorum: None,
+            again: false,
         };
         log::order(work, &order, device, &mut done)?;
     }
     done.effects.changed.push(ask.txn.clone());
     let outcome = state(work.db, &ask.txn)?;
-    let sessions = plan.sessions.into_iter().map(|(_, info)| info).collect();
     done.reply = Reply::SignedOut(Box::new(SignedOut {
         txn: Some(ask.txn.clone()),
-        seq: work.seq,
-        sessions,
-        devices: plan.devices,
         outcome,
-        digest: plan.digest,
+        ..plan.shown(work.seq)
     }));
     Ok(done)
+}
+
+/// What the audit says of it.
+fn said(ask: &SignOut, plan: &Plan, devices: &[DeviceId]) -> serde_json::Value {
+    let mut said = json!({ "tier": ask.tier, "devices": devices, "only": ask.only });
+    if let Some(playbook) = ask.playbook {
+        said["playbook"] = json!(playbook.name);
+        said["hold"] = json!(playbook.hold);
+    }
+    if plan.keys.len() > 1 {
+        said["aliases"] = json!(plan.keys);
+    }
+    if !plan.cannot.is_empty() {
+        said["cannot"] = json!(plan.cannot);
+    }
+    said
 }
 
 /// What a sign-out would end.
 ///
 /// # Errors
 /// [`Stop`].
-pub(super) fn preview(db: &Connection, ask: &SignOut, seq: u64) -> Result<SignedOut, Stop> {
-    let plan = plan(db, ask)?;
-    Ok(SignedOut {
-        txn: None,
-        seq,
-        sessions: plan.sessions.into_iter().map(|(_, info)| info).collect(),
-        devices: plan.devices,
-        outcome: Outcome::Requested,
-        digest: plan.digest,
-    })
+pub(super) fn preview(
+    db: &Connection,
+    rules: &Rules,
+    ask: &SignOut,
+    seq: u64,
+) -> Result<SignedOut, Stop> {
+    Ok(plan(db, rules, ask)?.shown(seq))
 }
 
 pub(super) fn cancel(work: &mut Work<'_>, actor: &str, txn: &Txn) -> Result<Done, Stop> {
@@ -144,20 +166,43 @@ pub(super) fn state(db: &Connection, txn: &Txn) -> Result<Outcome, Stop> {
 }
 
 struct Plan {
+    /// Every name of the subject, the one that was asked for first.
+    keys: Vec<String>,
     sessions: Vec<(SessionHash, SessionInfo)>,
-    devices: Vec<DeviceId>,
+    /// Each device, and under which name it knows the subject.
+    devices: Vec<(DeviceId, Subject)>,
+    cannot: Vec<CannotEnd>,
     digest: String,
 }
 
-fn plan(db: &Connection, ask: &SignOut) -> Result<Plan, Stop> {
-    let subject = ask.subject.key();
+impl Plan {
+    fn shown(self, seq: u64) -> SignedOut {
+        SignedOut {
+            txn: None,
+            seq,
+            aliases: self.keys,
+            sessions: self.sessions.into_iter().map(|(_, info)| info).collect(),
+            devices: self.devices.into_iter().map(|(device, _)| device).collect(),
+            outcome: Outcome::Requested,
+            digest: self.digest,
+            cannot: self.cannot,
+        }
+    }
+
+    /// Under which names each audience knows the subject.
+    fn names_at(&self) -> BTreeSet<(String, Subject)> {
+        let name =
+            |(_, info): &(SessionHash, SessionInfo)| (info.aud.clone(), info.subject.clone());
+        self.sessions.iter().map(name).collect()
+    }
+}
+
+fn plan(db: &Connection, rules: &Rules, ask: &SignOut) -> Result<Plan, Stop> {
+    let keys = alias::known_as(db, rules, &ask.subject.key())?;
     if let Some(device) = &ask.only
         && !any(db, "SELECT 1 FROM devices WHERE id = ?1", [device.as_str()])?
     {
         return Err(Refused::UnknownDevice.into());
-    }
-    if !any(db, "SELECT 1 FROM sessions WHERE subject = ?1", [&subject])? {
-        return Err(Refused::UnknownSubject.into());
     }
     let only = ask.only.as_ref().map(DeviceId::as_str);
     let sql = format!(
@@ -165,59 +210,103 @@ fn plan(db: &Connection, ask: &SignOut) -> Result<Plan, Stop> {
            AND (?2 IS NULL OR aud = ?2 OR device = ?2)"
     );
     let mut find = db.prepare_cached(&sql)?;
-    let mut rows = find.query(params![subject, only])?;
-    let mut sessions = Vec::new();
-    while let Some(row) = rows.next()? {
-        sessions.push(info(row)?);
+    let (mut sessions, mut known) = (Vec::new(), false);
+    for key in &keys {
+        known = known || any(db, "SELECT 1 FROM sessions WHERE subject = ?1", [key])?;
+        let mut rows = find.query(params![key, only])?;
+        while let Some(row) = rows.next()? {
+            sessions.push(info(row)?);
+        }
+    }
+    if !known {
+        return Err(Refused::UnknownSubject.into());
     }
     // Here and not in the statement, which would build a table for it.
     sessions.sort_unstable_by_key(|(_, info)| std::cmp::Reverse(info.seq));
-    let mut devices = devices_of(db, &sessions, only)?;
+    let mut cannot = ask.cannot.clone();
+    let mut devices = devices_of(db, &sessions, only, &mut cannot)?;
     if let Some(device) = &ask.only
-        && !devices.contains(device)
+        && !devices.iter().any(|(known, _)| known == device)
     {
-        devices.push(device.clone());
+        devices.push((device.clone(), ask.subject.clone()));
     }
     if ask.tier == Tier::Lock {
         sessions.clear();
     }
-    let digest = digest(ask, &sessions, &devices);
-    Ok(Plan { sessions, devices, digest })
+    let digest = digest(ask, &keys, &sessions, &devices, &cannot);
+    Ok(Plan { keys, sessions, devices, cannot, digest })
 }
 
-/// Devices whose own warden says that the subject is signed in there, in order.
-pub(super) fn devices_of(
+/// The same devices, whatever they call the subject.
+///
+/// # Errors
+/// [`Stop`].
+pub(super) fn devices_at(
     db: &Connection,
     sessions: &[(SessionHash, SessionInfo)],
     only: Option<&str>,
 ) -> Result<Vec<DeviceId>, Stop> {
-    let proved = sessions.iter().filter(|(_, info)| info.proof.is_some());
-    let names: BTreeSet<_> = proved.map(|(_, info)| info.aud.as_str()).collect();
-    let mut devices = Vec::with_capacity(names.len());
-    for name in names {
-        let asked = only.is_none_or(|only| only == name);
-        if asked && any(db, "SELECT 1 FROM devices WHERE id = ?1", [name])? {
-            devices.push(id(name.to_owned())?);
+    let found = devices_of(db, sessions, only, &mut Vec::new())?;
+    Ok(found.into_iter().map(|(device, _)| device).collect())
+}
+
+/// Devices whose own warden says that the subject is signed in there, in order, each with the name
+/// of the session that began last there. An order names one subject: a session under another name
+/// at the same device is named in `cannot`.
+fn devices_of(
+    db: &Connection,
+    sessions: &[(SessionHash, SessionInfo)],
+    only: Option<&str>,
+    cannot: &mut Vec<CannotEnd>,
+) -> Result<Vec<(DeviceId, Subject)>, Stop> {
+    let mut found: BTreeMap<&str, &Subject> = BTreeMap::new();
+    let proved = sessions.iter().map(|(_, info)| info).filter(|info| info.proof.is_some());
+    let mut left = BTreeSet::new();
+    for info in proved.filter(|info| only.is_none_or(|only| only == info.aud)) {
+        let first = found.entry(&info.aud).or_insert(&info.subject);
+        if **first != info.subject {
+            left.insert((info.aud.as_str(), info.subject.key()));
+        }
+    }
+    for (device, name) in left {
+        cannot.push(CannotEnd {
+            place: device.to_owned(),
+            what: format!("the console session that was begun there as {name}"),
+            until: "refused at the hub at once; the device closes it when that name is signed out \
+                    at this device"
+                .to_owned(),
+        });
+    }
+    let mut devices = Vec::with_capacity(found.len());
+    for (name, subject) in found {
+        if any(db, "SELECT 1 FROM devices WHERE id = ?1", [name])? {
+            devices.push((id(name.to_owned())?, subject.clone()));
         }
     }
     Ok(devices)
 }
 
-fn digest(ask: &SignOut, sessions: &[(SessionHash, SessionInfo)], devices: &[DeviceId]) -> String {
+fn digest(
+    ask: &SignOut,
+    keys: &[String],
+    sessions: &[(SessionHash, SessionInfo)],
+    devices: &[(DeviceId, Subject)],
+    cannot: &[CannotEnd],
+) -> String {
     let mut hashes: Vec<_> = sessions.iter().map(|(hash, _)| hash.to_hex()).collect();
     hashes.sort_unstable();
-    let mut names: Vec<_> = devices.iter().map(DeviceId::as_str).collect();
-    names.sort_unstable();
-    let shown = json!([ask.tier, ask.subject.key(), ask.only, hashes, names]);
+    let shown = json!([ask.tier, keys, ask.only, hashes, devices, cannot]);
     hex(&Sha256::digest(shown.to_string()))
 }
 
 /// The sign-out that this one repeats, if it repeats one.
-fn repeated(db: &Connection, ask: &SignOut) -> Result<Option<SignedOut>, Stop> {
-    let columns = "SELECT txn, seq, subject, tier, only_device, actor, digest FROM txns";
+fn repeated(db: &Connection, rules: &Rules, ask: &SignOut) -> Result<Option<SignedOut>, Stop> {
+    type Key = (String, String, Option<String>, String, Option<String>, Option<String>);
+    let columns = "SELECT txn, seq, subject, tier, only_device, actor, digest, playbook, scope
+       FROM txns";
     let read = |row: &rusqlite::Row<'_>| {
-        let key: (String, String, Option<String>, String) =
-            (row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?);
+        let key: Key =
+            (row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?, row.get(7)?, row.get(8)?);
         Ok((row.get::<_, String>(0)?, row.get(1)?, key, row.get(6)?))
     };
     let found = match &ask.idempotency_key {
@@ -232,7 +321,8 @@ fn repeated(db: &Connection, ask: &SignOut) -> Result<Option<SignedOut>, Stop> {
     };
     let Some((txn, seq, key, digest)) = found else { return Ok(None) };
     let only = ask.only.as_ref().map(ToString::to_string);
-    if key != (ask.subject.key(), word(&ask.tier), only, ask.actor.clone()) {
+    let playbook = ask.playbook.map(|playbook| playbook.name.to_owned());
+    if key != (ask.subject.key(), word(&ask.tier), only, ask.actor.clone(), playbook, None) {
         let taken = txn == ask.txn.as_str();
         return Err(if taken { Refused::TxnTaken } else { Refused::KeyReused }.into());
     }
@@ -249,7 +339,9 @@ fn repeated(db: &Connection, ask: &SignOut) -> Result<Option<SignedOut>, Stop> {
     let devices = ids.into_iter().map(id).collect::<Result<Vec<_>, _>>()?;
     let txn: Txn = id(txn)?;
     let outcome = state(db, &txn)?;
-    Ok(Some(SignedOut { txn: Some(txn), seq, sessions, devices, outcome, digest }))
+    let (aliases, cannot) = (alias::known_as(db, rules, &ask.subject.key())?, ask.cannot.clone());
+    let txn = Some(txn);
+    Ok(Some(SignedOut { txn, seq, aliases, sessions, devices, outcome, digest, cannot }))
 }
 
 /// Whether a person at a device may ask for this.
@@ -259,8 +351,9 @@ fn admit(work: &Work<'_>, ask: &SignOut, at: &AtDevice) -> Result<(), Stop> {
         .prepare_cached("SELECT subject, aud, status, proof FROM sessions WHERE hash = ?1")?
         .query_row([at.session.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
         .optional()?;
+    let keys = alias::known_as(work.db, work.rules, &ask.subject.key())?;
     let live = session.filter(|(subject, aud, status, _)| {
-        *subject == ask.subject.key() && aud == at.from.device.as_str() && status == "active"
+        keys.contains(subject) && aud == at.from.device.as_str() && status == "active"
     });
     let Some((_, _, _, Some(proof))) = live else {
         return Err(Refused::NoLiveSession.into());
@@ -285,8 +378,8 @@ fn record(work: &mut Work<'_>, ask: &SignOut, plan: &Plan) -> Result<(), Stop> {
     work.db
         .prepare_cached(
             "INSERT INTO txns (txn, seq, at, actor, source_device, subject, tier, reason,
-               only_device, idempotency_key, digest)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+               only_device, idempotency_key, digest, playbook)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         )?
         .execute(params![
             ask.txn.as_str(),
@@ -299,23 +392,24 @@ fn record(work: &mut Work<'_>, ask: &SignOut, plan: &Plan) -> Result<(), Stop> {
             ask.reason,
             ask.only.as_ref().map(DeviceId::as_str),
             ask.idempotency_key,
-            plan.digest
+            plan.digest,
+            ask.playbook.map(|playbook| playbook.name)
         ])?;
     Ok(())
 }
 
-/// Ends sessions: by the watermark of `whole`, everywhere, or one by one.
+/// Ends sessions: by a watermark of each name in `marked`, everywhere, or else one by one.
 ///
 /// # Errors
 /// [`Stop`].
 pub(super) fn revoke(
     work: &mut Work<'_>,
     txn: &Txn,
-    whole: Option<&Subject>,
+    marked: &[String],
     sessions: &[(SessionHash, SessionInfo)],
     done: &mut Done,
 ) -> Result<(), Stop> {
-    if let Some(subject) = whole.map(Subject::key) {
+    for subject in marked {
         work.db
             .prepare_cached(
                 "INSERT INTO watermarks (subject, seq, at, txn) VALUES (?1, ?2, ?3, ?4)
@@ -323,33 +417,48 @@ pub(super) fn revoke(
             )?
             .execute(params![subject, work.seq, work.now.0, txn.as_str()])?;
         let mark = Watermark { seq: work.seq, at: work.now };
-        let delta = Delta::Watermark { subject: SubjectHash::of_key(&subject), mark };
-        done.effects.deltas.push(keyed(delta, Some(subject)));
+        let delta = Delta::Watermark { subject: SubjectHash::of_key(subject), mark };
+        done.effects.deltas.push(keyed(delta, Some(subject.clone())));
     }
     let mut update = work.db.prepare_cached(
         "UPDATE sessions SET status = 'revoked', revoked_by = ?2 WHERE hash = ?1",
     )?;
-    let mut target = work.db.prepare_cached(
-        "INSERT INTO targets (txn, kind, id, outcome, at, detail, aud, answered)
-         VALUES (?1, 'session', ?2, 'contained', ?3, ?4, ?5, 1)",
-    )?;
     for (hash, info) in sessions {
         update.execute(params![hash.0, txn.as_str()])?;
-        if info.proof.is_some() {
-            continue;
+        if info.proof.is_none() {
+            target_of(work, txn, hash, info, done)?;
         }
-        let detail = format!(
-            "{}: refused at the hub; {}'s own check has not confirmed it yet",
-            info.label, info.place
-        );
-        target.execute(params![txn.as_str(), short(hash), work.now.0, detail, info.aud])?;
-        done.effects.unconfirmed.push((info.aud.clone(), work.seq));
     }
-    drop((update, target));
-    if whole.is_none() {
+    drop(update);
+    if marked.is_empty() {
         for (hash, _) in sessions {
             deny(work, hash, done)?;
         }
     }
+    Ok(())
+}
+
+/// Makes a revoked session a target: refused at the hub, until the service's own check confirms it.
+///
+/// # Errors
+/// [`Stop`].
+pub(super) fn target_of(
+    work: &Work<'_>,
+    txn: &Txn,
+    hash: &SessionHash,
+    info: &SessionInfo,
+    done: &mut Done,
+) -> Result<(), Stop> {
+    let detail = format!(
+        "{}: refused at the hub; {}'s own check has not confirmed it yet",
+        info.label, info.place
+    );
+    work.db
+        .prepare_cached(
+            "INSERT INTO targets (txn, kind, id, outcome, at, detail, aud, answered)
+             VALUES (?1, 'session', ?2, 'contained', ?3, ?4, ?5, 1)",
+        )?
+        .execute(params![txn.as_str(), short(hash), work.now.0, detail, info.aud])?;
+    done.effects.unconfirmed.push((info.aud.clone(), work.seq));
     Ok(())
 }

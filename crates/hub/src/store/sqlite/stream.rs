@@ -2,7 +2,9 @@
 //!
 //! It refuses to let an event and its cause part: both are in one transaction.
 
-use exeunt_domain::{Jti, Subject};
+use std::collections::BTreeSet;
+
+use exeunt_domain::{Jti, Subject, Txn};
 use exeunt_ssf::stream::{SESSION_REVOKED, STREAM_UPDATED, Status, VERIFICATION, Wishes};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde_json::{Value, json};
@@ -68,32 +70,85 @@ pub(super) fn note_of_refusal(ask: &StreamCommand) -> Option<Note> {
     }
 }
 
-/// Tells every receiver that hears of the subject: one event a stream, under the cause's `txn`.
-pub(super) fn tell(work: &mut Work<'_>, ask: &SignOut, done: &mut Done) -> Result<(), Stop> {
-    let key = ask.subject.key();
+/// Tells every receiver that hears of the subject: one event a stream under the cause's `txn`, by
+/// the name that was asked for; and one for each other name by which the receiver's own sessions
+/// knew the subject (`names`: audience and name). No receiver learns a name that it did not know.
+pub(super) fn tell(
+    work: &mut Work<'_>,
+    ask: &SignOut,
+    names: &BTreeSet<(String, Subject)>,
+    done: &mut Done,
+) -> Result<(), Stop> {
     for stream in streams(work.db, None)? {
-        let silent = stream.status == Status::Disabled
-            || !stream.wishes.delivered().contains(&SESSION_REVOKED);
-        let excluded = "SELECT 1 FROM stream_excluded WHERE stream = ?1 AND subject = ?2";
-        if silent || any(work.db, excluded, [&stream.id, &key])? {
+        if stream.status == Status::Disabled
+            || !stream.wishes.delivered().contains(&SESSION_REVOKED)
+        {
             continue;
         }
-        let about = json!({ "format": "complex", "user": ask.subject });
-        let words = ask.reason.as_deref().map(str::trim).filter(|words| !words.is_empty());
-        let mut event = json!({
-            "event_timestamp": work.now.as_secs(),
-            "initiating_entity": initiator(&ask.actor),
-            "reason_admin": { "en": words.unwrap_or("Signed out everywhere") },
-        });
-        if stream.wishes.exeunt_subject_in_event == Some(true) {
-            event["subject"] = json!(ask.subject);
+        let own = names.iter().filter(|(aud, _)| *aud == stream.aud).map(|(_, name)| name);
+        let mut told: BTreeSet<&Subject> = own.collect();
+        told.insert(&ask.subject);
+        let cause = Cause { actor: &ask.actor, txn: &ask.txn, reason: ask.reason.as_deref() };
+        for subject in told {
+            tell_of(work, &cause, &stream, subject)?;
         }
-        let claims = json!({ "txn": ask.txn, "sub_id": about,
-            "events": { SESSION_REVOKED: event } });
-        put(work, &stream, false, claims)?;
         done.effects.streams.push(stream.id);
     }
     Ok(())
+}
+
+/// What a receiver is told of a sign-out beside whose it is.
+pub(super) struct Cause<'a> {
+    pub(super) actor: &'a str,
+    pub(super) txn: &'a Txn,
+    pub(super) reason: Option<&'a str>,
+}
+
+/// Tells the receivers of one audience that every session there of these people is revoked.
+pub(super) fn tell_audience(
+    work: &Work<'_>,
+    cause: &Cause<'_>,
+    aud: &str,
+    people: &BTreeSet<&Subject>,
+    done: &mut Done,
+) -> Result<(), Stop> {
+    for stream in streams(work.db, None)?.into_iter().filter(|stream| stream.aud == aud) {
+        if stream.status == Status::Disabled
+            || !stream.wishes.delivered().contains(&SESSION_REVOKED)
+        {
+            continue;
+        }
+        for subject in people {
+            tell_of(work, cause, &stream, subject)?;
+        }
+        done.effects.streams.push(stream.id);
+    }
+    Ok(())
+}
+
+fn tell_of(
+    work: &Work<'_>,
+    ask: &Cause<'_>,
+    stream: &Stream,
+    subject: &Subject,
+) -> Result<(), Stop> {
+    let excluded = "SELECT 1 FROM stream_excluded WHERE stream = ?1 AND subject = ?2";
+    if any(work.db, excluded, [&stream.id, &subject.key()])? {
+        return Ok(());
+    }
+    let about = json!({ "format": "complex", "user": subject });
+    let words = ask.reason.map(str::trim).filter(|words| !words.is_empty());
+    let mut event = json!({
+        "event_timestamp": work.now.as_secs(),
+        "initiating_entity": initiator(ask.actor),
+        "reason_admin": { "en": words.unwrap_or("Signed out everywhere") },
+    });
+    if stream.wishes.exeunt_subject_in_event == Some(true) {
+        event["subject"] = json!(subject);
+    }
+    let claims = json!({ "txn": ask.txn, "sub_id": about,
+            "events": { SESSION_REVOKED: event } });
+    put(work, stream, false, claims)
 }
 
 fn initiator(actor: &str) -> &'static str {

@@ -10,9 +10,10 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
+use super::alias::Word;
 use super::session::{deny, short};
 use super::words::{any, meaning, object, word};
-use super::{Done, Note, Stop, Work, sign_out};
+use super::{Done, Note, Stop, Work, alias, sign_out};
 use crate::store::command::SignOut;
 use crate::store::stream::{Act, Heard, IdpSession, Standing, Transmitter, actor};
 use crate::store::{Refused, Reply, StoreError};
@@ -199,8 +200,15 @@ fn everywhere(work: &mut Work<'_>, heard: &Heard, ask: &SignOut) -> Result<Done,
     }
     within_rate(work, heard)?;
     let ask = &ask;
+    let joined = join(work, heard, &ask.subject)?;
     match sign_out::sign_out(work, ask) {
         Ok(mut done) => {
+            if let Joined::Not(why) = &joined
+                && let Some(detail) =
+                    done.note.as_mut().and_then(|note| note.detail.as_object_mut())
+            {
+                detail.insert("not-joined".into(), json!(why));
+            }
             if let Some(note) = &mut done.note
                 && let Some(detail) = note.detail.as_object_mut()
             {
@@ -210,6 +218,32 @@ fn everywhere(work: &mut Work<'_>, heard: &Heard, ask: &SignOut) -> Result<Done,
             Ok(done)
         }
         Err(Stop::Refused(Refused::UnknownSubject)) => Ok(unresolved(heard, Some(&ask.subject))),
+        Err(stop) => Err(stop),
+    }
+}
+
+/// Whether the names that a SET gives a person became one subject's.
+enum Joined {
+    Yes,
+    /// Why not: the sign-out goes by the first name alone.
+    Not(String),
+}
+
+/// Makes the names of a SET one subject's, if any of them is known here.
+fn join(work: &Work<'_>, heard: &Heard, subject: &Subject) -> Result<Joined, Stop> {
+    let keys: Vec<_> = std::iter::once(subject).chain(&heard.aliases).map(Subject::key).collect();
+    let mut known = false;
+    for key in &keys {
+        known = known || any(work.db, "SELECT 1 FROM sessions WHERE subject = ?1", [key])?;
+    }
+    if keys.len() < 2 || !known {
+        return Ok(Joined::Yes);
+    }
+    // What a join ends is ended again, and shown, by the sign-out that follows.
+    let mut done = Done::silent(Reply::Done);
+    match alias::unite(work, &keys, Word::Set, &actor(&heard.transmitter), &mut done) {
+        Ok(_) => Ok(Joined::Yes),
+        Err(Stop::Refused(why)) => Ok(Joined::Not(why.to_string())),
         Err(stop) => Err(stop),
     }
 }
@@ -257,14 +291,17 @@ fn one_session(
         Scope::Session(named) => remember(work, heard, &hashed(named))?,
         Scope::Hashed(named) => remember(work, heard, named)?,
     }
+    join(work, heard, subject)?;
     let mut find = work.db.prepare_cached(
         "SELECT hash, idp_sid FROM sessions
          WHERE subject = ?1 AND status = 'active' AND idp_sid IS NOT NULL",
     )?;
-    let rows = find.query_map([subject.key()], |row| {
-        Ok((SessionHash(row.get(0)?), row.get::<_, String>(1)?))
-    })?;
-    let live = rows.collect::<Result<Vec<_>, _>>()?;
+    let mut live = Vec::new();
+    for key in alias::known_as(work.db, work.rules, &subject.key())? {
+        let rows =
+            find.query_map([key], |row| Ok((SessionHash(row.get(0)?), row.get::<_, String>(1)?)))?;
+        live.extend(rows.collect::<Result<Vec<_>, _>>()?);
+    }
     drop(find);
     let meant: Vec<_> = live
         .into_iter()

@@ -6,24 +6,25 @@ use std::path::Path;
 use std::sync::Arc;
 
 use exeunt_api::{
-    Alarm, ApproverList, AuditEntry, DeviceInfo, HubSession, ProposalInfo, ReceiptRecord,
-    SessionInfo, Target, TxnState, UnknownRole,
+    Alarm, ApproverList, AuditEntry, DeviceInfo, Followup, Hold, HubSession, ProposalInfo,
+    ReceiptRecord, SessionInfo, SubjectInfo, Target, TxnState, UnknownRole,
 };
 use exeunt_check::{RevocationState, SubjectHash, Watermark};
 use exeunt_domain::session::{SessionHash, hex};
 use exeunt_domain::{Approvers, DeviceId, Jti, Outcome, Subject, Timestamp, Txn};
 use exeunt_ssf::InForce;
-use rusqlite::{Connection, OpenFlags, Row, Transaction, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, Transaction, params};
 
 use super::session::{INFO, info};
-use super::words::{any, id, meaning, object};
+use super::words::{id, meaning, object};
 use super::{
-    Stop, alarm, approver, change, connector, log, proposal, read_head, sign_out, stream,
-    stream_heard,
+    Stop, alarm, alias, approver, change, connector, followup, hold, log, proposal, read_head,
+    scope, session, sign_out, stream, stream_heard,
 };
+use crate::aliases::Rules;
 use crate::audit;
 use crate::store::approval::Propose;
-use crate::store::command::{ProviderTarget, SignOut, SignedOut};
+use crate::store::command::{ProviderTarget, Scope, SignOut, SignedOut};
 use crate::store::stream::{Stream, Transmitter, Waiting};
 use crate::store::{
     Addressee, Device, Entry, Loaded, Operator, Refused, Revocations, Service, StoreError, View,
@@ -33,6 +34,7 @@ use crate::store::{
 #[derive(Debug)]
 pub struct SqliteView {
     db: Connection,
+    rules: Arc<Rules>,
 }
 
 impl SqliteView {
@@ -46,7 +48,17 @@ impl SqliteView {
             OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )?;
         super::keep_statements(&db, 64)?;
-        Ok(Self { db })
+        Ok(Self { db, rules: Arc::default() })
+    }
+
+    /// The same reader, which follows these rules about subjects' names.
+    #[must_use]
+    pub fn with_rules(self, rules: Arc<Rules>) -> Self {
+        Self { rules, ..self }
+    }
+
+    fn keys(&self, subject: &Subject) -> Result<Result<Vec<String>, Refused>, StoreError> {
+        refusal(alias::known_as(&self.db, &self.rules, &subject.key()))
     }
 
     /// Writes what is durable now into the new or empty file `to`, as a database of its own.
@@ -146,8 +158,17 @@ impl View for SqliteView {
         log::last(&self.db, device)
     }
 
-    fn sessions(&self, subject: &Subject) -> Result<Vec<SessionInfo>, StoreError> {
-        sessions(&self.db, &subject.key(), false)
+    fn sessions(&self, subject: &Subject) -> Result<Result<Vec<SessionInfo>, Refused>, StoreError> {
+        let _tx = self.read()?;
+        match self.keys(subject)? {
+            Ok(keys) => sessions(&self.db, &keys, false).map(Ok),
+            Err(refused) => Ok(Err(refused)),
+        }
+    }
+
+    fn subject(&self, subject: &Subject) -> Result<Result<SubjectInfo, Refused>, StoreError> {
+        let _tx = self.read()?;
+        refusal(alias::info(&self.db, &self.rules, subject))
     }
 
     fn session(&self, session: &SessionHash) -> Result<Option<SessionInfo>, StoreError> {
@@ -162,7 +183,9 @@ impl View for SqliteView {
         device: &DeviceId,
         subject: &Subject,
     ) -> Result<Option<Vec<HubSession>>, StoreError> {
-        let sessions = sessions(&self.db, &subject.key(), true)?;
+        let _tx = self.read()?;
+        let Ok(keys) = self.keys(subject)? else { return Ok(None) };
+        let sessions = sessions(&self.db, &keys, true)?;
         let here = |info: &SessionInfo| info.aud == device.as_str() && info.proof.is_some();
         let proofs: Vec<_> = sessions.iter().filter(|s| here(s)).filter_map(|s| s.proof).collect();
         if proofs.is_empty() {
@@ -240,9 +263,11 @@ impl View for SqliteView {
 
     fn txn(&self, txn: &Txn, device: Option<&DeviceId>) -> Result<Option<TxnState>, StoreError> {
         let tx = self.read()?;
-        if !any(&tx, "SELECT 1 FROM txns WHERE txn = ?1", [txn.as_str()])? {
-            return Ok(None);
-        }
+        let known: Option<(u64, Option<String>)> = tx
+            .prepare_cached("SELECT at, playbook FROM txns WHERE txn = ?1")?
+            .query_row([txn.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        let Some((committed, playbook)) = known else { return Ok(None) };
         let mut find = tx.prepare_cached(
             "SELECT kind, id, outcome, at, detail FROM targets WHERE txn = ?1 ORDER BY kind, id",
         )?;
@@ -261,18 +286,39 @@ impl View for SqliteView {
             targets.iter().any(|t| t.kind == "device" && t.id == device.as_str())
         });
         let outcome = Outcome::worst(targets.iter().map(|target| target.outcome));
-        let state = TxnState { v: exeunt_api::VERSION, txn: txn.clone(), outcome, targets };
+        let spread_ms = spread(Timestamp(committed), &targets);
+        let (v, txn) = (exeunt_api::VERSION, txn.clone());
+        let state = TxnState { v, txn, outcome, targets, playbook, spread_ms };
         Ok(asked.then_some(state))
     }
 
     fn preview(&self, ask: &SignOut) -> Result<Result<SignedOut, Refused>, StoreError> {
         let tx = self.read()?;
         let seq = read_head(&tx)?.seq;
-        match sign_out::preview(&tx, ask, seq) {
-            Ok(shown) => Ok(Ok(shown)),
-            Err(Stop::Refused(refused)) => Ok(Err(refused)),
-            Err(Stop::Store(error)) => Err(error),
-        }
+        refusal(sign_out::preview(&tx, &self.rules, ask, seq))
+    }
+
+    fn preview_scope(&self, ask: &Scope) -> Result<Result<SignedOut, Refused>, StoreError> {
+        let tx = self.read()?;
+        let seq = read_head(&tx)?.seq;
+        refusal(scope::preview(&tx, ask, seq))
+    }
+
+    fn followups(
+        &self,
+        of: Option<&Subject>,
+        all: bool,
+    ) -> Result<Result<Vec<Followup>, Refused>, StoreError> {
+        let tx = self.read()?;
+        let keys = match of.map(|subject| self.keys(subject)).transpose()?.transpose() {
+            Ok(keys) => keys,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        followup::list(&tx, keys.as_deref(), all).map(Ok)
+    }
+
+    fn holds(&self) -> Result<Vec<Hold>, StoreError> {
+        hold::list(&self.db)
     }
 
     fn streams(&self, client: Option<&str>) -> Result<Vec<Stream>, StoreError> {
@@ -288,7 +334,7 @@ impl View for SqliteView {
     }
 
     fn open_providers(&self) -> Result<Vec<ProviderTarget>, StoreError> {
-        connector::open(&self.db)
+        connector::open(&self.db, &self.rules)
     }
 
     fn receipts(&self, txn: &Txn) -> Result<Vec<ReceiptRecord>, StoreError> {
@@ -328,6 +374,10 @@ impl View for SqliteView {
         Ok(overdue)
     }
 
+    fn expired(&self, now: Timestamp, limit: usize) -> Result<Vec<SessionHash>, StoreError> {
+        session::expired(&self.db, now, limit)
+    }
+
     fn audit(&self, after: u64, limit: usize) -> Result<Vec<AuditEntry>, StoreError> {
         let mut find = self.db.prepare_cached(
             "SELECT seq, at, actor, action, source_device, subject, txn, reason, sessions, detail,
@@ -362,6 +412,20 @@ impl View for SqliteView {
     }
 }
 
+/// From the hub's own rejection, at its commit, to the last one that was seen elsewhere.
+fn spread(committed: Timestamp, targets: &[Target]) -> Option<u64> {
+    let seen = targets.iter().filter(|target| target.outcome == Outcome::Verified);
+    seen.map(|target| target.at.since_ms(committed)).max()
+}
+
+fn refusal<T>(answer: Result<T, Stop>) -> Result<Result<T, Refused>, StoreError> {
+    match answer {
+        Ok(answer) => Ok(Ok(answer)),
+        Err(Stop::Refused(refused)) => Ok(Err(refused)),
+        Err(Stop::Store(error)) => Err(error),
+    }
+}
+
 fn first<T: rusqlite::types::FromSql>(row: &Row<'_>) -> Result<T, rusqlite::Error> {
     row.get(0)
 }
@@ -392,17 +456,18 @@ fn revocations(tx: &Connection) -> Result<Revocations, StoreError> {
     })
 }
 
-fn sessions(db: &Connection, subject: &str, live: bool) -> Result<Vec<SessionInfo>, StoreError> {
-    let sql = format!(
-        "SELECT {INFO} FROM sessions WHERE subject = ?1 AND (NOT ?2 OR status = 'active')
-         ORDER BY seq DESC"
-    );
+fn sessions(db: &Connection, keys: &[String], live: bool) -> Result<Vec<SessionInfo>, StoreError> {
+    let sql =
+        format!("SELECT {INFO} FROM sessions WHERE subject = ?1 AND (NOT ?2 OR status = 'active')");
     let mut find = db.prepare_cached(&sql)?;
-    let mut rows = find.query(params![subject, live])?;
     let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        found.push(info(row)?.1);
+    for key in keys {
+        let mut rows = find.query(params![key, live])?;
+        while let Some(row) = rows.next()? {
+            found.push(info(row)?.1);
+        }
     }
+    found.sort_unstable_by_key(|info| std::cmp::Reverse(info.seq));
     Ok(found)
 }
 

@@ -30,7 +30,7 @@ pub(super) fn devices_of(db: &Connection, subject: &Subject) -> Result<Targets, 
         return Err(Refused::UnknownSubject.into());
     }
     let sessions = sessions_of(db, &subject.key())?;
-    let ids = sign_out::devices_of(db, &sessions, None)?.into_iter().collect();
+    let ids = sign_out::devices_at(db, &sessions, None)?.into_iter().collect();
     Ok(Targets::Devices { ids })
 }
 
@@ -139,12 +139,13 @@ pub(super) fn order(
     record(work, enacted, tier, user)?;
     let whole = user.filter(|_| enacted.everywhere);
     if tier != Tier::Lock {
-        sign_out::revoke(work, &proposal.txn, whole, &sessions, &mut done)?;
+        let marked: Vec<_> = whole.map(Subject::key).into_iter().collect();
+        sign_out::revoke(work, &proposal.txn, &marked, &sessions, &mut done)?;
     }
     if let Some(subject) = whole.filter(|_| tier != Tier::Lock) {
         let ask = told(enacted, subject, tier);
         connector::target(work, &ask)?;
-        stream::tell(work, &ask, &mut done)?;
+        stream::tell(work, &ask, &BTreeSet::new(), &mut done)?;
     }
     match &proposal.targets {
         Targets::Devices { .. } => {
@@ -176,6 +177,7 @@ fn each(
         reason: enacted.info.reason.as_deref(),
         good_for_ms: enacted.good_for_ms,
         quorum: Some(enacted.quorum),
+        again: false,
     };
     for device in devices {
         log::order(work, &approved, device, done)?;
@@ -184,7 +186,7 @@ fn each(
         return Ok(());
     }
     let plain = log::Ordering { tier: tier.min(Tier::SignOut), quorum: None, ..approved };
-    for device in sign_out::devices_of(work.db, sessions, None)? {
+    for device in sign_out::devices_at(work.db, sessions, None)? {
         if !devices.contains(&device) {
             log::order(work, &plain, &device, done)?;
         }
@@ -281,6 +283,8 @@ fn told(enacted: &Enacted<'_>, subject: &Subject, tier: Tier) -> SignOut {
         only: None,
         idempotency_key: None,
         digest: None,
+        cannot: Vec::new(),
+        playbook: None,
         at_device: None,
         limit: DeviceLimit::NONE,
         good_for_ms: enacted.good_for_ms,

@@ -85,6 +85,8 @@ pub(crate) fn register(who: usize, session: usize, auth_time: u64) -> Command {
         label: "site".into(),
         place: "site".into(),
         idp_sid: None,
+        aliases: Vec::new(),
+        expires: None,
     })
 }
 
@@ -98,6 +100,8 @@ pub(crate) fn sign_out(who: usize, txn: usize) -> Command {
         only: None,
         idempotency_key: None,
         digest: None,
+        cannot: Vec::new(),
+        playbook: None,
         limit: DeviceLimit::NONE,
         at_device: None,
         good_for_ms: 1_000_000,

@@ -1,0 +1,14 @@
+CREATE TABLE aliases (
+  alias TEXT PRIMARY KEY,
+  subject INTEGER NOT NULL,
+  how TEXT NOT NULL,
+  by TEXT NOT NULL,
+  at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX aliases_by_subject ON aliases(subject);
+
+CREATE TABLE aliases_apart (
+  alias TEXT PRIMARY KEY,
+  by TEXT NOT NULL,
+  at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
