@@ -4,7 +4,7 @@
 
 mod processes;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use exeunt_catalogue::Action;
 use exeunt_domain::{Outcome, StepReport, Tier};
@@ -102,6 +102,10 @@ impl<Q> Default for Done<Q> {
     }
 }
 
+/// Which of the quarantines each entry is in.
+#[derive(Default)]
+struct Away(BTreeMap<Identity, usize>);
+
 /// One pass: the machine, the recorder, and the order's name for its quarantine.
 pub(crate) struct Run<'a, 'h, F: Files> {
     pub(crate) host: &'a Host<'h, F>,
@@ -173,13 +177,16 @@ impl<F: Files> Run<'_, '_, F> {
     }
 
     /// Renames the stores away and ends their holders. Where every process stands frozen, renaming
-    /// comes first: nobody can write, and after it nothing surveyed is in reach.
+    /// comes first: nobody can write, and after it nothing surveyed is in reach. Only then are the
+    /// files counted whose holders are looked for, since that takes the longer the more there are.
     fn fence(&self, stores: &[Store<F::Dir>], spared: &Spared<'_>, done: &mut Done<F::Quarantine>) {
-        done.identities.extend(self.identify(stores));
+        let mut away = Away::default();
         if spared.still {
-            self.quarantine(stores, done);
+            away = self.quarantine(stores, done);
             self.recorder.reached(Outcome::Fenced);
         }
+        let found = self.identify(stores, &away, &done.quarantines);
+        done.identities.extend(found);
         let ended = self.end_holders(stores, spared, done);
         done.alive.extend(self.await_gone(&ended));
         done.frozen.processes.retain(|process| !ended.contains(process));
@@ -224,15 +231,29 @@ impl<F: Files> Run<'_, '_, F> {
         self.recorder.step("lock-keychain", |errors| errors.extend(keyrings::lock(self.host)));
     }
 
-    /// Which files the stores are, by inode.
-    fn identify(&self, stores: &[Store<F::Dir>]) -> Vec<(Row, Identity)> {
+    /// Which files the stores are, by inode: where they lie, or in the quarantine that they are in
+    /// by now.
+    fn identify(
+        &self,
+        stores: &[Store<F::Dir>],
+        away: &Away,
+        quarantines: &[F::Quarantine],
+    ) -> Vec<(Row, Identity)> {
         self.recorder.step("identify", |errors| {
             let mut all = Vec::new();
             for (store, target) in stores.iter().flat_map(|s| s.targets.iter().map(move |t| (s, t)))
             {
-                all.push((store.row(), target.entry().identity));
                 let (dir, entry) = (target.dir(), target.entry());
-                match self.host.files.identities(dir, entry, IDENTITIES_PER_TARGET) {
+                all.push((store.row(), entry.identity));
+                let files = self.host.files;
+                let place = away.0.get(&entry.identity).and_then(|at| quarantines.get(*at));
+                let found = match place {
+                    Some(place) => {
+                        files.quarantined(place, &quarantine_name(entry), IDENTITIES_PER_TARGET)
+                    }
+                    None => files.identities(dir, entry, IDENTITIES_PER_TARGET),
+                };
+                match found {
                     Ok(found) => all.extend(found.into_iter().map(|it| (store.row(), it))),
                     Err(FilesError::NotFound) => {}
                     Err(error) => errors.push(format!("{}: {error}", target.place())),
@@ -242,61 +263,83 @@ impl<F: Files> Run<'_, '_, F> {
         })
     }
 
-    /// Renames every removable store away; where no rename reaches, unlinks in place.
-    fn quarantine(&self, stores: &[Store<F::Dir>], done: &mut Done<F::Quarantine>) {
+    /// Renames every removable store away; where no rename reaches, unlinks in place. Tells what went
+    /// where.
+    fn quarantine(&self, stores: &[Store<F::Dir>], done: &mut Done<F::Quarantine>) -> Away {
         self.recorder.step("quarantine", |errors| {
+            let mut away = Away::default();
+            let mut opened: Vec<(u64, Option<usize>)> = Vec::new();
             let removable = stores.iter().filter(|store| store.action == Action::Remove);
-            let mut opened: Vec<(u64, Option<F::Quarantine>)> = Vec::new();
-            for target in removable.flat_map(|store| &store.targets) {
-                let at = self.quarantine_for(target, &mut opened, errors);
-                let place = opened.get(at).and_then(|(_, quarantine)| quarantine.as_ref());
-                if let Err(error) = self.put_away(target, place) {
-                    note_outlived(&error, &mut done.outlived);
-                    errors.push(format!("{}: {error}", target.place()));
+            for (store, target) in removable.flat_map(|s| s.targets.iter().map(move |t| (s, t))) {
+                let at = self.quarantine_for(target, &mut opened, &mut done.quarantines, errors);
+                let place = at.and_then(|at| done.quarantines.get(at));
+                match self.put_away(store, target, place, &mut done.identities) {
+                    Ok(true) => {
+                        away.0.extend(at.map(|at| (target.entry().identity, at)));
+                    }
+                    Ok(false) => {}
+                    Err(error) => {
+                        note_outlived(&error, &mut done.outlived);
+                        errors.push(format!("{}: {error}", target.place()));
+                    }
                 }
             }
-            done.quarantines.extend(opened.into_iter().filter_map(|(_, quarantine)| quarantine));
-        });
+            away
+        })
     }
 
-    /// The index of the quarantine of the target's file system; opens it at first use.
+    /// Which quarantine is for the target's file system; opens it at first use. None: there is none.
     fn quarantine_for(
         &self,
         target: &Target<F::Dir>,
-        opened: &mut Vec<(u64, Option<F::Quarantine>)>,
+        opened: &mut Vec<(u64, Option<usize>)>,
+        quarantines: &mut Vec<F::Quarantine>,
         errors: &mut Vec<String>,
-    ) -> usize {
+    ) -> Option<usize> {
         let dev = target.entry().identity.dev;
-        if let Some(at) = opened.iter().position(|(known, _)| *known == dev) {
-            return at;
+        if let Some((_, at)) = opened.iter().find(|(known, _)| *known == dev) {
+            return *at;
         }
-        let quarantine = match self.host.files.open_quarantine(target.dir(), self.order) {
-            Ok(quarantine) => Some(quarantine),
+        let at = match self.host.files.open_quarantine(target.dir(), self.order) {
+            Ok(quarantine) => {
+                quarantines.push(quarantine);
+                Some(quarantines.len() - 1)
+            }
             Err(error) => {
                 errors.push(format!("no quarantine, unlinking in place: {error}"));
                 None
             }
         };
-        opened.push((dev, quarantine));
-        opened.len() - 1
+        opened.push((dev, at));
+        at
     }
 
+    /// Whether the target is in the quarantine now. One that is unlinked in place is counted first:
+    /// afterwards nobody could tell who holds it.
     fn put_away(
         &self,
+        store: &Store<F::Dir>,
         target: &Target<F::Dir>,
         quarantine: Option<&F::Quarantine>,
-    ) -> Result<(), FilesError> {
-        let (dir, entry) = (target.dir(), target.entry());
+        identities: &mut Vec<(Row, Identity)>,
+    ) -> Result<bool, FilesError> {
+        let (dir, entry, files) = (target.dir(), target.entry(), self.host.files);
         let moved = match quarantine {
-            Some(into) => self.host.files.quarantine(dir, entry, into, &quarantine_name(entry)),
+            Some(into) => files.quarantine(dir, entry, into, &quarantine_name(entry)),
             None => Err(FilesError::OtherMount),
         };
         match moved {
-            Ok(()) | Err(FilesError::NotFound) => Ok(()),
-            Err(FilesError::OtherMount) => match self.host.files.erase(dir, entry) {
-                Ok(_) | Err(FilesError::NotFound) => Ok(()),
-                Err(error) => Err(error),
-            },
+            Ok(()) => Ok(true),
+            Err(FilesError::NotFound) => Ok(false),
+            Err(FilesError::OtherMount) => {
+                let found = files.identities(dir, entry, IDENTITIES_PER_TARGET);
+                identities
+                    .extend(found.unwrap_or_default().into_iter().map(|it| (store.row(), it)));
+                match files.erase(dir, entry) {
+                    Ok(_) | Err(FilesError::NotFound) => Ok(false),
+                    Err(error) => Err(error),
+                }
+            }
             Err(error) => Err(error),
         }
     }

@@ -235,6 +235,17 @@ pub trait Files: Sync {
     fn in_quarantine(&self, quarantine: &Self::Quarantine, name: &Name)
     -> Result<bool, FilesError>;
 
+    /// As [`Files::identities`], of what the quarantine holds under a name.
+    ///
+    /// # Errors
+    /// [`FilesError::NotFound`] when nothing is there by that name.
+    fn quarantined(
+        &self,
+        quarantine: &Self::Quarantine,
+        name: &Name,
+        limit: usize,
+    ) -> Result<Vec<Identity>, FilesError>;
+
     /// Unlinks everything in the quarantine, and then the quarantine. Returns how many files went.
     ///
     /// # Errors

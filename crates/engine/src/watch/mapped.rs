@@ -147,6 +147,15 @@ impl<F: Files> Files for Mapped<'_, F> {
         self.files.in_quarantine(quarantine, name)
     }
 
+    fn quarantined(
+        &self,
+        quarantine: &F::Quarantine,
+        name: &Name,
+        limit: usize,
+    ) -> Result<Vec<Identity>, FilesError> {
+        self.files.quarantined(quarantine, name, limit)
+    }
+
     fn empty_quarantine(&self, quarantine: &F::Quarantine) -> Result<u64, FilesError> {
         self.files.empty_quarantine(quarantine)
     }

@@ -331,6 +331,16 @@ impl Files for LinuxFiles {
         Ok(beneath::look(quarantine, name)?.is_some())
     }
 
+    fn quarantined(
+        &self,
+        quarantine: &Quarantine,
+        name: &Name,
+        limit: usize,
+    ) -> Result<Vec<Identity>, FilesError> {
+        let entry = beneath::look(quarantine, name)?.ok_or(FilesError::NotFound)?;
+        walk::identities(quarantine, &entry, limit)
+    }
+
     fn empty_quarantine(&self, quarantine: &Quarantine) -> Result<u64, FilesError> {
         quarantine.empty(self.means())
     }

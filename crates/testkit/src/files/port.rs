@@ -72,24 +72,7 @@ impl Files for FakeFiles {
         entry: &Entry,
         limit: usize,
     ) -> Result<Vec<Identity>, FilesError> {
-        let state = self.state();
-        let mut found = Vec::new();
-        let mut queue = VecDeque::from([entry.identity.ino]);
-        while let Some(number) = queue.pop_front() {
-            let Some(node) = state.nodes.get(&number) else { continue };
-            let children = match &node.body {
-                Body::Dir(children) => Some(children),
-                Body::File(_) => None,
-                Body::Symlink | Body::Special => continue,
-            };
-            if found.len() >= limit {
-                break;
-            }
-            found.push(super::tree::identity(number));
-            let below = children.into_iter().flat_map(BTreeMap::values);
-            queue.extend(below.filter(|&&child| !state.node(child).mount_point));
-        }
-        Ok(found)
+        Ok(below(&self.state(), entry.identity.ino, limit))
     }
 
     fn open_quarantine(&self, _near: &FakeDir, _order: &str) -> Result<FakeQuarantine, FilesError> {
@@ -127,6 +110,17 @@ impl Files for FakeFiles {
 
     fn in_quarantine(&self, quarantine: &FakeQuarantine, name: &Name) -> Result<bool, FilesError> {
         Ok(self.state().children(quarantine.node).is_ok_and(|found| found.contains_key(name)))
+    }
+
+    fn quarantined(
+        &self,
+        quarantine: &FakeQuarantine,
+        name: &Name,
+        limit: usize,
+    ) -> Result<Vec<Identity>, FilesError> {
+        let state = self.state();
+        let node = state.children(quarantine.node)?.get(name).copied();
+        Ok(below(&state, node.ok_or(FilesError::NotFound)?, limit))
     }
 
     fn empty_quarantine(&self, quarantine: &FakeQuarantine) -> Result<u64, FilesError> {
@@ -193,6 +187,27 @@ impl FakeFiles {
 }
 
 /// Lets the swap that a test ordered happen now.
+/// Every file and directory from a node on, at most `limit` of them.
+fn below(state: &State, node: u64, limit: usize) -> Vec<Identity> {
+    let mut found = Vec::new();
+    let mut queue = VecDeque::from([node]);
+    while let Some(number) = queue.pop_front() {
+        let Some(node) = state.nodes.get(&number) else { continue };
+        let children = match &node.body {
+            Body::Dir(children) => Some(children),
+            Body::File(_) => None,
+            Body::Symlink | Body::Special => continue,
+        };
+        if found.len() >= limit {
+            break;
+        }
+        found.push(super::tree::identity(number));
+        let below = children.into_iter().flat_map(BTreeMap::values);
+        queue.extend(below.filter(|&&child| !state.node(child).mount_point));
+    }
+    found
+}
+
 fn swap(state: &mut State, dir: &FakeDir, name: &Name) {
     let path = [dir.place.as_slice(), std::slice::from_ref(name)].concat();
     if let Some(content) = state.swaps.remove(&path) {
