@@ -74,7 +74,9 @@ impl<T: Serialize + DeserializeOwned> FileJournal<T> {
             .mode(0o600)
             .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
             .open(path)?;
-        let mut bytes = Vec::new();
+        // Room that was reserved is read as well: taken at once, it is not held twice over.
+        let room = file.metadata()?.len().min(LIMIT) + 1;
+        let mut bytes = Vec::with_capacity(usize::try_from(room).unwrap_or_default());
         file.seek(SeekFrom::Start(0))?;
         (&file).take(LIMIT).read_to_end(&mut bytes)?;
         let (replay, end) = replay(&bytes);

@@ -16,6 +16,7 @@ mod keeper;
 mod lease;
 mod ledger;
 mod machine;
+mod memory;
 mod once;
 mod order;
 mod permit;
@@ -32,7 +33,8 @@ mod warden;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::prelude::*;
 
 /// Where an installed warden keeps its journal, key and quarantine.
 pub(crate) const INSTALLED_STATE: &str = "/var/lib/exeunt";
@@ -74,6 +76,7 @@ enum LogFormat {
 }
 
 fn main() -> ExitCode {
+    memory::limit();
     let cli = Cli::parse();
     log_to_stderr(cli.log_format);
     let ended = match &cli.command {
@@ -102,11 +105,14 @@ fn probe_network() -> anyhow::Result<u8> {
     Ok(1)
 }
 
+/// `EXEUNT_LOG` is a level, or levels of modules: `debug`, `info,exeunt_warden=debug`.
 fn log_to_stderr(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("EXEUNT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let wanted = std::env::var("EXEUNT_LOG").ok().and_then(|text| text.parse::<Targets>().ok());
+    let wanted = wanted.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let log = tracing_subscriber::registry().with(wanted);
     match format {
-        LogFormat::Text => lines.with_ansi(false).init(),
-        LogFormat::Json => lines.json().init(),
+        LogFormat::Text => log.with(lines.with_ansi(false)).init(),
+        LogFormat::Json => log.with(lines.json()).init(),
     }
 }

@@ -136,6 +136,7 @@ impl Warden {
                 let within = self.look_once(uid, &mut memory);
                 (within, (memory.took * 10).clamp(PAUSE, LONGEST_PAUSE))
             };
+            crate::memory::give_back();
             // A change that comes after a quiet time is looked at at once.
             let looked = Instant::now();
             if bell.wait(within.max(pause)) == Heard::Called

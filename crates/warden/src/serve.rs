@@ -74,6 +74,8 @@ pub(crate) fn run(serve: &Serve) -> anyhow::Result<()> {
     }
     tracing::info!(mode = ?gate.mode, "ready");
     notify_ready();
+    // What reading the catalogue and the journal took.
+    crate::memory::give_back();
     let open = Arc::new(AtomicUsize::new(0));
     for stream in listener.incoming() {
         match stream {

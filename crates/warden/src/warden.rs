@@ -399,7 +399,10 @@ impl Warden {
             }
         }
         let warden = Arc::clone(self);
-        let spawned = spawn("contain", move || warden.run(demand, &uids, accepted, remarks));
+        let spawned = spawn("contain", move || {
+            warden.run(demand, &uids, accepted, remarks);
+            crate::memory::give_back();
+        });
         if let Err(error) = spawned {
             tracing::error!(%error, "no thread for a containment; it resumes at the next start");
         }
