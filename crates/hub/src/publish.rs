@@ -10,7 +10,7 @@ use exeunt_check::{Batch, Delta, RevocationState};
 use exeunt_domain::{DeviceId, Txn};
 use tokio::sync::{broadcast, watch};
 
-use crate::store::{Applied, Device, Effects, Head, KeyedDelta, Loaded, Operator, Service};
+use crate::store::{Applied, Device, Effects, Entry, Head, KeyedDelta, Loaded, Operator, Service};
 use crate::transmitter::Mail;
 
 /// How many changes of the revocation state are kept for guards that lag.
@@ -83,7 +83,7 @@ impl Shared {
             unconfirmed.entry(aud).or_default().insert(seq);
         }
         *lock(&self.unconfirmed) = unconfirmed;
-        self.mail.reset(loaded.last_pos);
+        self.mail.reset(loaded.last_pos, loaded.behind);
         self.moved.send_replace(seq);
         self.head.send_replace(loaded.head);
     }
@@ -209,11 +209,32 @@ impl Shared {
         self.directory.read().unwrap_or_else(PoisonError::into_inner).devices.get(id).cloned()
     }
 
+    /// Which enrolment of a device is the current one.
+    #[must_use]
+    pub fn epoch(&self, id: &DeviceId) -> Option<u64> {
+        let directory = self.directory.read().unwrap_or_else(PoisonError::into_inner);
+        directory.devices.get(id).map(|device| device.epoch)
+    }
+
+    /// Entries of the log for a device after `after`, if memory reaches back that far.
+    #[must_use]
+    pub fn recent(&self, id: &DeviceId, after: u64) -> Option<Vec<Entry>> {
+        let directory = self.directory.read().unwrap_or_else(PoisonError::into_inner);
+        self.mail.recent(directory.devices.get(id)?, after)
+    }
+
     /// A relying service by its client id.
     #[must_use]
     pub fn service(&self, client_id: &str) -> Option<Service> {
         let directory = self.directory.read().unwrap_or_else(PoisonError::into_inner);
         directory.services.get(client_id).cloned()
+    }
+
+    /// The audience that a relying service speaks for.
+    #[must_use]
+    pub fn audience(&self, client_id: &str) -> Option<String> {
+        let directory = self.directory.read().unwrap_or_else(PoisonError::into_inner);
+        directory.services.get(client_id).map(|service| service.aud.clone())
     }
 
     /// An operator by the hash of their token.

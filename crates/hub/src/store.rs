@@ -213,6 +213,8 @@ pub struct Loaded {
     pub last_pos: u64,
     /// Enrolled devices.
     pub devices: Vec<Device>,
+    /// Those for whom something in the log may wait.
+    pub behind: Vec<DeviceId>,
     /// Relying services.
     pub services: Vec<Service>,
     /// Operators' tokens.

@@ -15,9 +15,10 @@ use exeunt_ssf::{PollRequest, PollResponse};
 use crate::Hub;
 use crate::http::{ApiError, Json, StandardJson};
 use crate::oauth::Agent;
+use crate::store::Command;
 use crate::store::command::Ack;
-use crate::store::{Command, Device};
 
+use mail::Look;
 pub use mail::{Link, Mail};
 
 /// Most SETs in one answer.
@@ -44,15 +45,20 @@ pub async fn poll(
         return Err(ApiError::invalid(say));
     }
     let link = hub.shared.mail.link(&agent.device, crate::sequencer::now());
-    acknowledge(&hub, &agent, &link, &request).await?;
+    // What is done before the wait is boxed and gone by then: a parked poll is this function's
+    // own variables, as many times as there are devices.
+    if !request.ack.is_empty() || !request.set_errs.is_empty() {
+        Box::pin(acknowledge(&hub, &agent, &link, &request)).await?;
+    }
     let most = request.max_events.unwrap_or(USUAL_SETS).min(MOST_SETS) as usize;
     if most == 0 {
         return Ok(Json(PollResponse::default()));
     }
     if hub.shared.owes(&agent.device) {
-        resign(&hub, &agent.device).await?;
+        Box::pin(resign(&hub, &agent.device)).await?;
     }
     let hold = (!request.return_immediately).then_some(hub.limits.poll_hold);
+    drop(request);
     let deadline = tokio::time::sleep(hold.unwrap_or_default());
     tokio::pin!(deadline);
     let mut stopping = hub.stopping.clone();
@@ -62,11 +68,13 @@ pub async fn poll(
         tokio::pin!(rung);
         // Listening before looking: an order in between rings for us.
         rung.as_mut().enable();
-        let device = hub.shared.device(&agent.device).filter(|known| known.epoch == agent.epoch);
-        let Some(device) = device else {
+        if hub.shared.epoch(&agent.device) != Some(agent.epoch) {
             return Err(ApiError::unauthorized("this enrolment is over"));
+        }
+        let answer = match link.look() {
+            Some(look) => Box::pin(waiting(&hub, &agent.device, &link, look, most)).await?,
+            None => PollResponse::default(),
         };
-        let answer = waiting(&hub, &device, &link, most).await?;
         if !answer.sets.is_empty() || hold.is_none() || link.is_closed() {
             return Ok(Json(answer));
         }
@@ -98,14 +106,20 @@ async fn acknowledge(
     link: &Link,
     request: &PollRequest,
 ) -> Result<(), ApiError> {
-    if request.ack.is_empty() && request.set_errs.is_empty() {
-        return Ok(());
-    }
     let named = request.ack.iter().chain(request.set_errs.keys());
     let known = link.acknowledge(named);
     for (jti, error) in &request.set_errs {
         let (err, device) = (&error.err, &agent.device);
         tracing::warn!(%device, %jti, %err, "a device's agent refused a SET");
+    }
+    if known
+        && request.set_errs.is_empty()
+        && let Some(pos) = settled(hub, &agent.device, link)
+    {
+        // As below: not waited for.
+        let (device, epoch) = (agent.device.clone(), agent.epoch);
+        hub.sequencer.enqueue(Command::Settled { device, epoch, pos }).await?;
+        return Ok(());
     }
     let refused = request.set_errs.iter();
     let refused = refused.map(|(jti, e)| (jti.clone(), e.err.chars().take(64).collect()));
@@ -124,20 +138,29 @@ async fn acknowledge(
     Ok(())
 }
 
+/// The last position addressed to a device, when memory alone knows that all of it is
+/// acknowledged: the record then needs no more than that number.
+fn settled(hub: &Hub, device: &DeviceId, link: &Link) -> Option<u64> {
+    let look = link.look()?;
+    let recent = hub.shared.recent(device, look.settled?)?;
+    let last = recent.last()?.pos;
+    link.open(recent, look.latest).is_empty().then_some(last)
+}
+
 async fn waiting(
     hub: &Hub,
-    device: &Device,
+    device: &DeviceId,
     link: &Link,
+    look: Look,
     most: usize,
 ) -> Result<PollResponse, ApiError> {
-    let Some(look) = link.look() else { return Ok(PollResponse::default()) };
-    let recent = look.settled.and_then(|after| hub.shared.mail.recent(device, after));
+    let recent = look.settled.and_then(|after| hub.shared.recent(device, after));
     let entries = match recent {
         Some(entries) => entries,
         None => {
             // Unsettled acknowledgements may still be on their way to the record.
             let limit = most + 1 + look.unsettled;
-            let (device, after) = (device.id.clone(), look.settled.unwrap_or(0));
+            let (device, after) = (device.clone(), look.settled.unwrap_or(0));
             hub.views.read(move |view| view.outstanding(&device, after, limit)).await?
         }
     };

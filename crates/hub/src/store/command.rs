@@ -68,6 +68,15 @@ pub enum Command {
     Receipt(Received),
     /// A device's agent acknowledges or refuses SETs.
     Ack(Ack),
+    /// Everything that is addressed to a device up to `pos` was acknowledged.
+    Settled {
+        /// Which.
+        device: DeviceId,
+        /// In which enrolment.
+        epoch: u64,
+        /// The last of it.
+        pos: u64,
+    },
     /// Sign a device's overdue orders again, under their transactions.
     Resign {
         /// Which.

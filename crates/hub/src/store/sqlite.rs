@@ -112,13 +112,46 @@ impl SqliteStore {
             let applied = self.alone(command, mint, &mut head, &rules)?;
             return Ok((vec![applied], head));
         }
-        let mut tx = self.begin()?;
+        if let Some(done) = self.together(batch, mint, &rules)? {
+            return Ok(done);
+        }
+        let tx = self.begin()?;
         let mut applied = Vec::with_capacity(batch.len());
         for command in batch {
-            applied.push(one(&mut tx, command, mint, &mut head, &rules)?);
+            applied.push(one(&tx, command, mint, &mut head, &rules)?);
         }
         tx.commit()?;
         Ok((applied, head))
+    }
+
+    /// A batch without savepoints, for which SQLite copies every page that a command changes: who
+    /// is refused has changed nothing by then. None: one has, and nothing of the batch is kept.
+    fn together(
+        &mut self,
+        batch: &[Command],
+        mint: &mut dyn Mint,
+        rules: &Rules,
+    ) -> Result<Option<(Vec<Applied>, Head)>, StoreError> {
+        let (now, mut head) = (mint.now(), self.head);
+        let tx = self.begin()?;
+        let mut applied = Vec::with_capacity(batch.len());
+        for command in batch {
+            let before = tx.total_changes();
+            let mut work = Work { db: &tx, mint: &mut *mint, rules, seq: head.seq + 1, now };
+            applied.push(match dispatch(&mut work, command) {
+                Ok(done) => done.applied(&tx, now, &mut head)?,
+                Err(Stop::Refused(refused)) if tx.total_changes() == before => {
+                    refused_of(&tx, command, refused, now, &mut head)?
+                }
+                Err(Stop::Refused(_)) => {
+                    tx.rollback()?;
+                    return Ok(None);
+                }
+                Err(Stop::Store(error)) => return Err(error),
+            });
+        }
+        tx.commit()?;
+        Ok(Some((applied, head)))
     }
 
     /// One command that needs no savepoint: what it did goes with its whole transaction.
@@ -268,24 +301,27 @@ fn read_head(db: &Connection) -> Result<Head, StoreError> {
     Ok(row.unwrap_or_default())
 }
 
-/// One command in its own savepoint; what it may note goes into the chain.
+/// One command in its own savepoint; what it may note goes into the chain. The savepoints are
+/// statements like others, for `rusqlite`'s own are compiled anew each time.
 fn one(
-    tx: &mut rusqlite::Transaction<'_>,
+    tx: &Connection,
     command: &Command,
     mint: &mut dyn Mint,
     head: &mut Head,
     rules: &Rules,
 ) -> Result<Applied, StoreError> {
     let now = mint.now();
-    let savepoint = tx.savepoint()?;
-    let mut work = Work { db: &savepoint, mint, rules, seq: head.seq + 1, now };
+    let execute = |sql| tx.prepare_cached(sql)?.execute([]);
+    execute("SAVEPOINT command")?;
+    let mut work = Work { db: tx, mint, rules, seq: head.seq + 1, now };
     match dispatch(&mut work, command) {
         Ok(done) => {
-            savepoint.commit()?;
+            execute("RELEASE command")?;
             done.applied(tx, now, head)
         }
         Err(Stop::Refused(refused)) => {
-            savepoint.finish()?;
+            execute("ROLLBACK TO command")?;
+            execute("RELEASE command")?;
             refused_of(tx, command, refused, now, head)
         }
         Err(Stop::Store(error)) => Err(error),
@@ -331,6 +367,7 @@ fn dispatch(work: &mut Work<'_>, command: &Command) -> Result<Done, Stop> {
         Command::Receipt(ask) => receipt::receive(work, ask),
         Command::Returned(ask) => returned::returned(work, ask),
         Command::Ack(ask) => log::ack(work, ask),
+        Command::Settled { device, epoch, pos } => log::settled(work, device, *epoch, *pos),
         Command::Resign { device, good_for_ms } => log::resign(work, device, *good_for_ms),
         Command::Overdue { txn, device } => log::overdue(work, txn, device),
         Command::Confirmed { aud, seq } => session::confirmed(work, aud, *seq),
@@ -561,6 +598,7 @@ fn note_of_refusal(command: &Command, refused: &Refused) -> Option<Note> {
         | Command::Seen { .. }
         | Command::Expire(_)
         | Command::Ack(_)
+        | Command::Settled { .. }
         | Command::Resign { .. }
         | Command::Overdue { .. }
         | Command::Confirmed { .. }

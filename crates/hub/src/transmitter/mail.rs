@@ -2,7 +2,7 @@
 //!
 //! It refuses to hold what it cannot bound: the tail has a length, a link forgets what is settled.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -14,13 +14,24 @@ use crate::publish::lock;
 use crate::store::{Addressee, Device, Entry};
 
 /// How many entries of the log are kept in memory.
-const TAIL: usize = 4096;
+const TAIL: usize = 16_384;
 
 /// Every link, and the log's recent end.
 #[derive(Debug, Default)]
 pub struct Mail {
     links: RwLock<HashMap<DeviceId, Arc<Link>>>,
     tail: Mutex<Tail>,
+    start: RwLock<Start>,
+}
+
+/// Where links begin.
+#[derive(Debug, Default)]
+struct Start {
+    /// Where the log ended when it was loaded.
+    pos: u64,
+    /// Devices that the record must be asked about: something waited for them then, or they were
+    /// enrolled since.
+    ask: HashSet<DeviceId>,
 }
 
 #[derive(Debug, Default)]
@@ -29,6 +40,10 @@ struct Tail {
     floor: u64,
     last: u64,
     entries: VecDeque<Entry>,
+    /// Positions of entries to one device, ascending.
+    own: HashMap<DeviceId, VecDeque<u64>>,
+    /// Positions of entries to several devices, ascending.
+    wide: VecDeque<u64>,
 }
 
 /// One device's state between its polls.
@@ -45,7 +60,7 @@ struct LinkState {
     /// The last position known to be addressed to the device.
     latest: u64,
     /// Everything addressed to it up to here is acknowledged. None until the record was asked,
-    /// which alone knows where this enrolment begins.
+    /// where it alone knows.
     settled: Option<u64>,
     /// Sent and not settled; true once acknowledged.
     sent: HashMap<Jti, (u64, bool)>,
@@ -64,9 +79,11 @@ pub struct Look {
 }
 
 impl Mail {
-    /// Forgets everything; the log ends at `last`.
-    pub(crate) fn reset(&self, last: u64) {
-        *lock(&self.tail) = Tail { floor: last, last, entries: VecDeque::new() };
+    /// Forgets everything; the log ends at `last`, and something waits for those `behind`.
+    pub(crate) fn reset(&self, last: u64, behind: Vec<DeviceId>) {
+        *lock(&self.tail) = Tail { floor: last, last, ..Tail::default() };
+        let start = Start { pos: last, ask: behind.into_iter().collect() };
+        *self.start.write().unwrap_or_else(PoisonError::into_inner) = start;
         let mut links = self.links.write().unwrap_or_else(PoisonError::into_inner);
         for link in links.drain().map(|(_, link)| link) {
             link.close();
@@ -79,7 +96,9 @@ impl Mail {
         let link = found.unwrap_or_else(|| {
             let mut links = self.links.write().unwrap_or_else(PoisonError::into_inner);
             let latest = lock(&self.tail).last;
-            let fresh = || Arc::new(Link::new(latest, now));
+            let start = self.start.read().unwrap_or_else(PoisonError::into_inner);
+            let settled = (!start.ask.contains(device)).then_some(start.pos);
+            let fresh = || Arc::new(Link::new(latest, settled, now));
             Arc::clone(links.entry(device.clone()).or_insert_with(fresh))
         });
         lock(&link.state).last_seen = now;
@@ -100,6 +119,10 @@ impl Mail {
 
     /// Ends a device's link: its next poll starts anew.
     pub(crate) fn forget(&self, device: &DeviceId) {
+        // The record alone knows where the new enrolment begins.
+        let mut start = self.start.write().unwrap_or_else(PoisonError::into_inner);
+        start.ask.insert(device.clone());
+        drop(start);
         let mut links = self.links.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(link) = links.remove(device) {
             link.close();
@@ -109,7 +132,7 @@ impl Mail {
     /// Takes entries out that newer ones replace.
     pub(crate) fn withdraw(&self, positions: &[u64]) {
         if !positions.is_empty() {
-            lock(&self.tail).entries.retain(|entry| !positions.contains(&entry.pos));
+            lock(&self.tail).withdraw(positions);
         }
     }
 
@@ -140,9 +163,11 @@ impl Mail {
         if after < tail.floor {
             return None;
         }
-        let start = tail.entries.partition_point(|entry| entry.pos <= after);
-        let mine = tail.entries.range(start..).filter(|entry| entry.to.means(device));
-        Some(mine.cloned().collect())
+        let own = tail.own.get(&device.id).into_iter().flat_map(|own| since(own, after));
+        let mut mine: Vec<_> = own.chain(since(&tail.wide, after)).collect();
+        mine.sort_unstable();
+        let mine = mine.into_iter().filter_map(|pos| tail.entry(pos));
+        Some(mine.filter(|entry| entry.to.means(device)).cloned().collect())
     }
 
     fn find(&self, device: &DeviceId) -> Option<Arc<Link>> {
@@ -158,14 +183,53 @@ impl Tail {
             && let Some(oldest) = self.entries.pop_front()
         {
             self.floor = oldest.pos;
+            self.forget(&oldest);
         }
+        self.positions(&entry.to).push_back(entry.pos);
         self.entries.push_back(entry);
+    }
+
+    fn withdraw(&mut self, positions: &[u64]) {
+        for pos in positions {
+            if let Ok(place) = self.entries.binary_search_by_key(pos, |entry| entry.pos)
+                && let Some(entry) = self.entries.remove(place)
+            {
+                self.forget(&entry);
+            }
+        }
+    }
+
+    /// Forgets the position of an entry that is here no longer.
+    fn forget(&mut self, entry: &Entry) {
+        let positions = self.positions(&entry.to);
+        positions.retain(|pos| *pos != entry.pos);
+        if let (true, Addressee::Device(device)) = (positions.is_empty(), &entry.to) {
+            self.own.remove(device);
+        }
+    }
+
+    fn positions(&mut self, of: &Addressee) -> &mut VecDeque<u64> {
+        match of {
+            Addressee::Device(device) => self.own.entry(device.clone()).or_default(),
+            Addressee::Group(_) | Addressee::Tenant(_) | Addressee::All => &mut self.wide,
+        }
+    }
+
+    fn entry(&self, pos: u64) -> Option<&Entry> {
+        let place = self.entries.binary_search_by_key(&pos, |entry| entry.pos).ok()?;
+        self.entries.get(place)
     }
 }
 
+/// Those of ascending `positions` after `after`.
+fn since(positions: &VecDeque<u64>, after: u64) -> impl Iterator<Item = u64> + '_ {
+    let start = positions.partition_point(|pos| *pos <= after);
+    positions.range(start..).copied()
+}
+
 impl Link {
-    fn new(latest: u64, now: Timestamp) -> Self {
-        let state = LinkState { latest, settled: None, sent: HashMap::new(), last_seen: now };
+    fn new(latest: u64, settled: Option<u64>, now: Timestamp) -> Self {
+        let state = LinkState { latest, settled, sent: HashMap::new(), last_seen: now };
         let (bell, parked, closed) = (Notify::new(), AtomicUsize::new(0), AtomicBool::new(false));
         Self { bell, parked, closed, state: Mutex::new(state) }
     }
@@ -343,6 +407,28 @@ mod tests {
             to(5, Addressee::Device(DeviceId::parse("kiosks").unwrap())),
         ]);
         assert_eq!(positions(&mail, &link), [2, 4]);
+    }
+
+    #[test]
+    fn after_a_start_only_who_is_behind_asks_the_record() {
+        let (mail, behind) = (Mail::default(), DeviceId::parse("occ-08").unwrap());
+        mail.reset(7, vec![behind.clone()]);
+        assert!(
+            mail.link(&device(), Timestamp(1)).look().is_none(),
+            "nothing waits, none is asked"
+        );
+        assert_eq!(mail.link(&behind, Timestamp(1)).look().unwrap().settled, None);
+        mail.deliver(vec![entry(8)]);
+        assert_eq!(positions(&mail, &mail.link(&device(), Timestamp(2))), [8]);
+    }
+
+    #[test]
+    fn a_first_poll_after_the_tail_was_cut_asks_the_record() {
+        let mail = Mail::default();
+        mail.reset(7, vec![]);
+        mail.deliver((8..9 + TAIL as u64).map(entry).collect());
+        let look = mail.link(&device(), Timestamp(1)).look().unwrap();
+        assert_eq!(look.settled.and_then(|after| mail.recent(&kiosk(), after)), None);
     }
 
     #[test]

@@ -8,8 +8,8 @@ pub(crate) mod say;
 use std::path::Path;
 
 use exeunt_check::{SessionKey, SubjectHash};
-use exeunt_domain::{Jti, Outcome, Subject, Timestamp, Txn};
-use exeunt_hub::store::command::{Ack, Progressed};
+use exeunt_domain::{DeviceId, Jti, Outcome, Subject, Timestamp, Txn};
+use exeunt_hub::store::command::{Ack, AtDevice, Progressed, SignOut};
 use exeunt_hub::store::sqlite::SqliteStore;
 use exeunt_hub::store::{AHEAD_MS, Applied, Command, Keep, Pruned, Refused, Store, View};
 
@@ -19,6 +19,8 @@ use self::say::{Plain, console, device_id, enrolment, hash, register, sign_out, 
 fn contract<S: Store>(open: impl Fn(&Path) -> S) {
     let fresh = || tempfile::tempdir().unwrap();
     refuses_one_command_and_keeps_its_neighbours(open(fresh().path()));
+    a_refusal_after_the_first_write_leaves_nothing_of_its_command(open(fresh().path()));
+    what_is_settled_is_not_sent_again_and_only_in_its_enrolment(open(fresh().path()));
     numbers_without_a_gap_and_chains(open(fresh().path()));
     takes_a_set_of_a_device_once(open(fresh().path()));
     prunes_what_is_of_no_use_and_nothing_else(open(fresh().path()));
@@ -41,6 +43,49 @@ fn refuses_one_command_and_keeps_its_neighbours<S: Store>(mut store: S) {
     assert_eq!(view.sessions(&subject(1)).unwrap().unwrap().len(), 1);
     assert_eq!(view.sessions(&subject(2)).unwrap().unwrap().len(), 0);
     assert_eq!(view.sessions(&subject(3)).unwrap().unwrap().len(), 1);
+}
+
+fn a_refusal_after_the_first_write_leaves_nothing_of_its_command<S: Store>(mut store: S) {
+    let mut mint = Plain { now: 1000, minted: 0 };
+    apply(&mut store, &mut mint, &enrolment());
+    let Command::SignOut(ask) = sign_out(1, 1) else { unreachable!() };
+    let session = hash(77);
+    let at_device = Some(AtDevice { from: source(1), session, per_hour: 9 });
+    let late = Command::SignOut(SignOut { at_device, ..ask });
+    let batch = [register(1, 1, 1000), late.clone(), register(2, 2, 1000)];
+    let applied = apply(&mut store, &mut mint, &batch);
+    let replies: Vec<_> = applied.iter().map(|done| done.reply.as_ref().err()).collect();
+    assert_eq!(replies, [None, Some(&Refused::NoLiveSession), None]);
+    let seqs: Vec<_> = applied.iter().map(|done| done.seq.unwrap()).collect();
+    assert_eq!(seqs, [seqs[0], seqs[0] + 1, seqs[0] + 2], "each is noted once");
+    // The SET was not remembered: the same one is judged again, and not taken for a repeat.
+    let again = apply(&mut store, &mut mint, &[late, register(3, 3, 1000)]);
+    assert_eq!(again[0].reply.as_ref().err(), Some(&Refused::NoLiveSession));
+    assert!(again[1].reply.is_ok());
+}
+
+fn what_is_settled_is_not_sent_again_and_only_in_its_enrolment<S: Store>(mut store: S) {
+    let mut mint = Plain { now: 1000, minted: 0 };
+    apply(&mut store, &mut mint, &enrolment());
+    let mut places = Vec::new();
+    for round in 1..=3 {
+        let now = mint.now + 10;
+        apply(&mut store, &mut mint, &[console(round, round, now)]);
+        let ordered = apply(&mut store, &mut mint, &[sign_out(round, round)]);
+        places.push(ordered[0].effects.entries[0].pos);
+    }
+    let settled = |epoch, pos| Command::Settled { device: device_id(), epoch, pos };
+    let waiting = |store: &S| {
+        let found = store.view().unwrap().outstanding(&device_id(), 0, 9).unwrap();
+        found.into_iter().map(|entry| entry.pos).collect::<Vec<_>>()
+    };
+    apply(&mut store, &mut mint, &[settled(2, places[2])]);
+    assert_eq!(waiting(&store), places, "another enrolment settles nothing here");
+    apply(&mut store, &mut mint, &[settled(1, places[1]), settled(1, places[0])]);
+    assert_eq!(waiting(&store), places[2..], "and nothing goes back");
+    apply(&mut store, &mut mint, &[settled(1, places[2])]);
+    assert_eq!(waiting(&store), Vec::<u64>::new());
+    assert_eq!(store.view().unwrap().load().unwrap().behind, Vec::<DeviceId>::new());
 }
 
 fn numbers_without_a_gap_and_chains<S: Store>(mut store: S) {

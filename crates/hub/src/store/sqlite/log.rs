@@ -166,6 +166,27 @@ pub(super) fn ack(work: &mut Work<'_>, ask: &Ack) -> Result<Done, Stop> {
     Ok(done)
 }
 
+/// Moves a device's cursor to where the hub's memory has seen it settled.
+pub(super) fn settled(
+    work: &mut Work<'_>,
+    device: &DeviceId,
+    epoch: u64,
+    pos: u64,
+) -> Result<Done, Stop> {
+    let moved = work
+        .db
+        .prepare_cached(
+            "UPDATE devices SET cursor = ?3 WHERE id = ?1 AND epoch = ?2 AND cursor < ?3",
+        )?
+        .execute(params![device.as_str(), epoch, pos])?;
+    if moved == 1 {
+        work.db
+            .prepare_cached("DELETE FROM acks WHERE device = ?1 AND pos <= ?2")?
+            .execute(params![device.as_str(), pos])?;
+    }
+    Ok(Done::silent(Reply::Done))
+}
+
 /// An agent's refusal is unsigned: it is shown, and decides nothing.
 fn note_refusal(work: &Work<'_>, ask: &Ack, jti: &Jti, txn: &str, err: &str) -> Result<(), Stop> {
     let detail = format!("the device answered {err} to the order; that answer is not signed");

@@ -30,6 +30,10 @@ use crate::store::{
     Addressee, Device, Entry, Loaded, Operator, Refused, Revocations, Service, StoreError, View,
 };
 
+/// Devices for whom something in the log may wait.
+const BEHIND: &str = "SELECT id FROM devices WHERE EXISTS
+       (SELECT 1 FROM addressed WHERE device = devices.id AND pos > devices.cursor)";
+
 /// A reader of the embedded store.
 #[derive(Debug)]
 pub struct SqliteView {
@@ -110,6 +114,7 @@ impl View for SqliteView {
                 "SELECT id, epoch, device_key, agent_key, grp, tenant, in_force FROM devices",
                 device,
             )?,
+            behind: all(&tx, BEHIND, |row| id(row.get(0)?))?,
             services: all(
                 &tx,
                 "SELECT client_id, name, aud, secret, scopes FROM services",

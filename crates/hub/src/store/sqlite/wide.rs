@@ -54,15 +54,23 @@ pub(super) fn members(
             }
             return Ok(there);
         }
-        Targets::Group { name } => ("grp = ?1", name.as_str()),
-        Targets::Tenant { name } => ("tenant = ?1", name.as_str()),
-        Targets::Everyone => ("?1 = ''", ""),
+        Targets::Group { .. } | Targets::Tenant { .. } | Targets::Everyone => membership(targets),
     };
     let sql = format!("SELECT id FROM devices WHERE {sql} AND enrolled <= ?2 ORDER BY id");
     let mut find = db.prepare_cached(&sql)?;
     let found = find.query_map(params![name, proposed.0], |row| row.get(0))?;
     let found = found.collect::<Result<Vec<String>, _>>()?;
     Ok(found.into_iter().map(id).collect::<Result<_, _>>()?)
+}
+
+/// The condition on a row of devices that belongs to a group, a tenant or everyone, and its name.
+fn membership(targets: &Targets) -> (&'static str, &str) {
+    match targets {
+        Targets::Devices { .. } => ("?1 <> ?1", ""),
+        Targets::Group { name } => ("grp = ?1", name.as_str()),
+        Targets::Tenant { name } => ("tenant = ?1", name.as_str()),
+        Targets::Everyone => ("?1 = ''", ""),
+    }
 }
 
 /// Live sessions that end with an order: everywhere, or at `devices` only.
@@ -152,7 +160,7 @@ pub(super) fn order(
             each(work, enacted, tier, user, &devices, &sessions, &mut done)?;
         }
         Targets::Group { .. } | Targets::Tenant { .. } | Targets::Everyone => {
-            at_once(work, enacted, &devices, &mut done)?;
+            at_once(work, enacted, &mut done)?;
         }
     }
     done.effects.changed.push(proposal.txn.clone());
@@ -195,12 +203,7 @@ fn each(
 }
 
 /// One entry, one signature, the same bytes to every device.
-fn at_once(
-    work: &mut Work<'_>,
-    enacted: &Enacted<'_>,
-    devices: &[DeviceId],
-    done: &mut Done,
-) -> Result<(), Stop> {
+fn at_once(work: &mut Work<'_>, enacted: &Enacted<'_>, done: &mut Done) -> Result<(), Stop> {
     let proposal = &enacted.info.proposal;
     let order = WideOrder {
         quorum: enacted.quorum.clone(),
@@ -224,21 +227,22 @@ fn at_once(
             compact
         ])?;
     let pos = log::uint(work.db.last_insert_rowid());
-    let mut target = work.db.prepare_cached(
+    // The same devices as `members` finds, by one statement: there may be very many.
+    let (among, name) = membership(&proposal.targets);
+    let sql = format!(
         "INSERT INTO targets (txn, kind, id, outcome, at, detail, epoch, order_jti, deadline,
            by_quorum)
-         SELECT ?1, 'device', id, 'requested', ?3, NULL, epoch, ?4, ?5, 1
-         FROM devices WHERE id = ?2",
-    )?;
-    for device in devices {
-        target.execute(params![
-            proposal.txn.as_str(),
-            device.as_str(),
-            work.now.0,
-            jti.as_str(),
-            proposal.deadline.0
-        ])?;
-    }
+         SELECT ?3, 'device', id, 'requested', ?4, NULL, epoch, ?5, ?6, 1
+         FROM devices WHERE {among} AND enrolled <= ?2 ORDER BY id"
+    );
+    work.db.prepare_cached(&sql)?.execute(params![
+        name,
+        proposal.proposed.0,
+        proposal.txn.as_str(),
+        work.now.0,
+        jti.as_str(),
+        proposal.deadline.0
+    ])?;
     done.effects.entries.push(Entry { pos, to, jti, compact });
     Ok(())
 }

@@ -4,7 +4,8 @@
 
 use rusqlite::Connection;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::value::StrDeserializer;
+use serde::de::{DeserializeOwned, IntoDeserializer as _};
 use serde_json::Value;
 
 use crate::store::StoreError;
@@ -23,9 +24,9 @@ pub(super) fn word(value: &impl Serialize) -> String {
 /// # Errors
 /// [`StoreError::Damaged`].
 pub(super) fn meaning<T: DeserializeOwned>(word: String) -> Result<T, StoreError> {
-    let shown = word.clone();
-    serde_json::from_value(Value::String(word))
-        .map_err(|error| StoreError::Damaged(format!("{shown:?} in a column: {error}")))
+    let read: StrDeserializer<'_, serde_json::Error> = word.as_str().into_deserializer();
+    T::deserialize(read)
+        .map_err(|error| StoreError::Damaged(format!("{word:?} in a column: {error}")))
 }
 
 /// An object that was stored as JSON.
