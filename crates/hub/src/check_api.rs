@@ -7,15 +7,15 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::extract::State;
-use axum::http::StatusCode;
-use exeunt_check::wire::{CheckQuery, DeltasQuery, DeltasResponse, SnapshotResponse};
+use axum::http::{Method, Request, StatusCode};
+use exeunt_check::wire::{self, CheckQuery, DeltasQuery, DeltasResponse, SnapshotResponse};
 use exeunt_check::{SessionKey, SubjectHash};
-use exeunt_domain::SessionId;
 use exeunt_domain::session::SessionHash;
+use exeunt_domain::{SessionId, Subject};
 
 use crate::Hub;
 use crate::http::{ApiError, Json, Query};
-use crate::oauth::Client;
+use crate::oauth::{Client, bearer};
 use crate::publish::lock;
 use crate::registry::subject;
 use crate::store::{Command, Revocations};
@@ -62,17 +62,78 @@ pub async fn check(
     Query(ask): Query<CheckQuery>,
 ) -> Result<StatusCode, ApiError> {
     let id = SessionId::parse(ask.session).map_err(|e| ApiError::invalid(e.to_string()))?;
-    let session = SessionKey::from(&SessionHash::of(&client.aud, &id));
-    let subject = SubjectHash::of(&subject(&ask.subject)?);
+    let subject = subject(&ask.subject)?;
+    let (status, held) = judge(&hub, &client.aud, &id, &subject, ask.issued_seq);
+    asked_here(&hub, &client, held).await?;
+    Ok(status)
+}
+
+/// The same question, when it can be answered without waiting: plain words in the query, a token
+/// that is good, and no confirmation to write. None: [`check`] answers, and says what is wrong.
+pub(crate) fn at_once<B>(hub: &Hub, request: &Request<B>) -> Option<StatusCode> {
+    if request.method() != Method::GET || request.uri().path() != wire::CHECK {
+        return None;
+    }
+    let ask = Plain::read(request.uri().query()?)?;
+    let client = hub.tokens.service(bearer(request.headers()).ok()?)?;
+    let aud = hub.shared.audience(&client)?;
+    if hub.shared.has_unconfirmed(&aud) {
+        return None;
+    }
+    let id = SessionId::parse(ask.session).ok()?;
+    let (status, _) = judge(hub, &aud, &id, &subject(ask.subject).ok()?, ask.issued_seq);
+    Some(status)
+}
+
+/// 204 or 401, and the sequence that was held then.
+fn judge(
+    hub: &Hub,
+    aud: &str,
+    id: &SessionId,
+    subject: &Subject,
+    issued_seq: u64,
+) -> (StatusCode, u64) {
+    let session = SessionKey::from(&SessionHash::of(aud, id));
+    let subject = SubjectHash::of(subject);
     let (refused, held) = hub.shared.revocations(|state| {
         // A sequence that was never given out belongs to no session.
-        let refused = !state.at_least(ask.issued_seq)
-            || ask.issued_seq == 0
-            || state.is_refused(subject, session, ask.issued_seq).is_some();
+        let refused = !state.at_least(issued_seq)
+            || issued_seq == 0
+            || state.is_refused(subject, session, issued_seq).is_some();
         (refused, state.seq())
     });
-    asked_here(&hub, &client, held).await?;
-    Ok(if refused { StatusCode::UNAUTHORIZED } else { StatusCode::NO_CONTENT })
+    (if refused { StatusCode::UNAUTHORIZED } else { StatusCode::NO_CONTENT }, held)
+}
+
+/// A [`CheckQuery`] in which nothing is encoded.
+#[derive(Debug, PartialEq, Eq)]
+struct Plain<'a> {
+    subject: &'a str,
+    session: &'a str,
+    issued_seq: u64,
+}
+
+impl<'a> Plain<'a> {
+    /// None for anything but the three members, each once and each in plain words.
+    fn read(query: &'a str) -> Option<Self> {
+        if query.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
+            return None;
+        }
+        let (mut subject, mut session, mut issued_seq) = (None, None, None);
+        for pair in query.split('&') {
+            let (name, value) = pair.split_once('=')?;
+            let earlier = match name {
+                "subject" => subject.replace(value).is_some(),
+                "session" => session.replace(value).is_some(),
+                "issued_seq" => issued_seq.replace(value.parse().ok()?).is_some(),
+                _ => return None,
+            };
+            if earlier {
+                return None;
+            }
+        }
+        Some(Self { subject: subject?, session: session?, issued_seq: issued_seq? })
+    }
 }
 
 /// Notes a question that was answered from the hub's own state at `held`: a service that asks the
@@ -161,6 +222,24 @@ async fn confirm(hub: &Hub, client: &Client, seq: u64) -> Result<(), ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_three_plain_members_are_answered_at_once() {
+        let plain = Plain::read("issued_seq=7&subject=alice&session=s1");
+        assert_eq!(plain, Some(Plain { subject: "alice", session: "s1", issued_seq: 7 }));
+        for query in [
+            "",
+            "subject=alice&session=s1",
+            "subject=alice&session=s1&issued_seq=x",
+            "subject=alice&session=s1&issued_seq=7&more=1",
+            "subject=alice&subject=bob&session=s1&issued_seq=7",
+            "subject=al%69ce&session=s1&issued_seq=7",
+            "subject=al+ice&session=s1&issued_seq=7",
+            "subject=alice&session=s1&issued_seq=7&",
+        ] {
+            assert_eq!(Plain::read(query), None, "{query}");
+        }
+    }
 
     #[test]
     fn a_service_holds_only_what_its_slowest_running_check_holds() {

@@ -3,6 +3,7 @@
 //!
 //! It refuses oversized bodies, slow heads, unknown fields and wrong content types.
 
+mod front;
 mod serve;
 
 use std::sync::Arc;

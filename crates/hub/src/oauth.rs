@@ -1,9 +1,10 @@
 //! Who is calling: access tokens by client credentials, and operators' tokens.
 //!
-//! It refuses to keep a token: only its hash, and only until it expires.
+//! It refuses to keep a token: of an operator's only the hash, of any other nothing.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+mod tokens;
+
+use std::sync::Arc;
 
 use axum::Form;
 use axum::extract::{FromRequest as _, FromRequestParts, Request, State};
@@ -22,9 +23,10 @@ use sha2::{Digest, Sha256};
 
 use crate::Hub;
 use crate::http::{ApiError, Json};
-use crate::publish::lock;
 use crate::sequencer::now;
 use crate::store::Operator;
+use tokens::Grant;
+pub use tokens::Tokens;
 
 /// Seconds that an access token lives.
 const TOKEN_SECS: u64 = 3600;
@@ -99,58 +101,10 @@ impl Admin {
     }
 }
 
-/// Access tokens that are good now, and assertions that were used.
-#[derive(Debug, Default)]
-pub struct Tokens {
-    granted: Mutex<HashMap<[u8; 32], (Grant, Timestamp, String)>>,
-    used: Mutex<HashMap<[u8; 32], u64>>,
-}
-
-#[derive(Clone, Debug)]
-enum Grant {
-    Agent(Agent),
-    Service(String),
-    /// A relying service, for its stream only.
-    Stream(String),
-}
-
-/// SHA-256 of a token, the only form that is kept.
+/// SHA-256 of an operator's token or a client's secret, the only form that is kept.
 #[must_use]
 pub fn hash(token: &str) -> [u8; 32] {
     Sha256::digest(token.as_bytes()).into()
-}
-
-impl Tokens {
-    fn grant(&self, to: Grant, scope: &str) -> Result<String, Denied> {
-        let token = exeunt_ssf::random_token().map_err(|_| Denied::unavailable())?;
-        let now = now();
-        let mut granted = lock(&self.granted);
-        if granted.len().is_multiple_of(1024) {
-            granted.retain(|_, (_, expires, _)| *expires > now);
-        }
-        granted.insert(hash(&token), (to, now.plus_ms(TOKEN_SECS * 1000), scope.to_owned()));
-        Ok(token)
-    }
-
-    fn holder(&self, token: &str) -> Option<Grant> {
-        self.scoped(token).map(|(grant, _)| grant)
-    }
-
-    fn scoped(&self, token: &str) -> Option<(Grant, String)> {
-        let granted = lock(&self.granted);
-        let (grant, expires, scope) = granted.get(&hash(token))?;
-        (*expires > now()).then(|| (grant.clone(), scope.clone()))
-    }
-
-    /// False: this assertion was used before (RFC 7523 §3).
-    fn first_use(&self, client: &str, jti: &str, exp: u64) -> bool {
-        let mut used = lock(&self.used);
-        let now = now().as_secs();
-        if used.len().is_multiple_of(1024) {
-            used.retain(|_, exp| *exp + 60 >= now);
-        }
-        used.insert(hash(&format!("{client} {jti}")), exp).is_none()
-    }
 }
 
 /// `POST /oauth/token` (RFC 6749 §4.4): `private_key_jwt`, `client_secret_basic` or `_post`.
@@ -197,7 +151,7 @@ fn decide(hub: &Hub, headers: &HeaderMap, request: &TokenRequest) -> Result<Toke
         grant @ (Grant::Agent(_) | Grant::Service(_) | Grant::Stream(_)) => grant,
     };
     Ok(TokenResponse {
-        access_token: hub.tokens.grant(grant, &scope)?,
+        access_token: hub.tokens.grant(&grant, &scope, now().plus_ms(TOKEN_SECS * 1000)),
         token_type: "Bearer".into(),
         expires_in: TOKEN_SECS,
         scope,
@@ -329,11 +283,6 @@ impl Denied {
     fn client() -> Self {
         Self::new("invalid_client", "the client did not prove who it is")
     }
-
-    fn unavailable() -> Self {
-        let status = StatusCode::SERVICE_UNAVAILABLE;
-        Self { status, error: "temporarily_unavailable", description: "no randomness".into() }
-    }
 }
 
 impl From<ApiError> for Denied {
@@ -379,8 +328,7 @@ impl FromRequestParts<Arc<Hub>> for Agent {
     async fn from_request_parts(parts: &mut Parts, hub: &Arc<Hub>) -> Result<Self, ApiError> {
         match hub.tokens.holder(bearer(&parts.headers)?) {
             Some(Grant::Agent(agent)) => {
-                let current = hub.shared.device(&agent.device).map(|device| device.epoch);
-                if current == Some(agent.epoch) {
+                if hub.shared.epoch(&agent.device) == Some(agent.epoch) {
                     Ok(agent)
                 } else {
                     Err(ApiError::unauthorized("this enrolment is over"))

@@ -188,11 +188,13 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let mut heads = Heads { file, keys: Arc::clone(&keys), shared: Arc::clone(&shared) };
     // Before anyone can ask, and before the disk can fill: later heads go into the same space.
     heads.sign()?;
+    let tokens = oauth::Tokens::open(&data)?;
     let connectors = connectors::Book::open(&data)?;
     let polled = ssf::polled::Book::open(&data)?;
     let (stop, stopping) = watch::channel(false);
     let hub = Arc::new(Hub {
         data,
+        tokens,
         keys,
         issuer: issuer.clone(),
         url: url.clone(),
@@ -203,7 +205,6 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         views: views::Views::new(move || {
             Ok(SqliteView::open(&path)?.with_rules(Arc::clone(&rules)))
         }),
-        tokens: oauth::Tokens::default(),
         guards: check_api::Guards::default(),
         calls: access::Calls::default(),
         sign_in,
@@ -227,7 +228,9 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         tasks.spawn(certificate.keep(Arc::clone(&reload), stopping.clone()));
     }
     let state = Arc::clone(&hub);
-    tasks.spawn(http::serve(listener, http::router(hub), limits, shown, stopping));
+    let mut lanes = http::serve(listener, hub, &limits, shown, stopping)
+        .map_err(|_| StartError::System("thread"))?;
+    tasks.spawn(async move { while lanes.join_next().await.is_some() {} });
     let writer = Some(writer);
     Ok(Running { addr, url, issuer, admin_token, reload, state, stop, tasks, writer, heads })
 }

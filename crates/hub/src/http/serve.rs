@@ -7,18 +7,18 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::front::Front;
+use crate::Hub;
 use crate::config::Limits;
 
 /// How long answers under way may take once the hub is stopping.
@@ -31,23 +31,65 @@ const CLEAR_BYTES: u64 = 16 << 10;
 /// What new connections are shown; None on a hub without TLS.
 pub type Shown = Option<watch::Receiver<Arc<ServerConfig>>>;
 
-/// Serves `router` on `listener` until `stopping` turns true and every answer under way is out.
-///
-/// # Cancel safety
-/// Dropping it cuts every connection.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    limits: Limits,
+/// What every lane serves.
+#[derive(Clone)]
+struct Served {
+    front: Front,
+    room: Arc<Semaphore>,
+    within: Duration,
     shown: Shown,
-    mut stopping: watch::Receiver<bool>,
-) {
+    stopping: watch::Receiver<bool>,
+}
+
+/// Serves `hub` on `listener` until `stopping` turns true, or is dropped, and every answer under
+/// way is out.
+///
+/// Each processor has a lane: a thread that accepts, reads and answers by itself. A connection
+/// stays in its lane, so that no answer waits for another thread to be woken.
+///
+/// # Errors
+/// The system gives no thread, or not the listener's descriptor a second time.
+pub fn serve(
+    listener: TcpListener,
+    hub: Arc<Hub>,
+    limits: &Limits,
+    shown: Shown,
+    stopping: watch::Receiver<bool>,
+) -> io::Result<JoinSet<()>> {
     let room = Arc::new(Semaphore::new(limits.connections));
+    let (front, within) = (Front::new(hub), limits.read_timeout);
+    let served = Served { front, room, within, shown, stopping };
+    let listener = listener.into_std()?;
+    let mut lanes = JoinSet::new();
+    for _ in 0..std::thread::available_parallelism()?.get() {
+        let (listener, served) = (listener.try_clone()?, served.clone());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (ended, end) = oneshot::channel::<()>();
+        std::thread::Builder::new().name("lane".into()).spawn(move || {
+            runtime.block_on(lane(listener, served));
+            // What still reads the record for nobody is not waited for.
+            runtime.shutdown_background();
+            drop(ended);
+        })?;
+        lanes.spawn(async move {
+            // Dropped when the lane ends, however it ends.
+            let _ended = end.await;
+        });
+    }
+    Ok(lanes)
+}
+
+async fn lane(listener: std::net::TcpListener, served: Served) {
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "a lane cannot listen"),
+    };
+    let mut stopping = served.stopping.clone();
     let mut connections = JoinSet::new();
     loop {
         // Waiting for room first leaves surplus clients in the listen queue.
         let accepted = async {
-            let permit = Arc::clone(&room).acquire_owned().await;
+            let permit = Arc::clone(&served.room).acquire_owned().await;
             (permit, listener.accept().await)
         };
         let (permit, stream) = tokio::select! {
@@ -58,8 +100,7 @@ pub async fn serve(
         let Ok(permit) = permit else { break };
         match stream {
             Ok((stream, _)) => {
-                let tls = shown.as_ref().map(|shown| Arc::clone(&shown.borrow()));
-                let one = connection(stream, tls, router.clone(), limits.clone(), stopping.clone());
+                let one = connection(stream, served.clone());
                 connections.spawn(async move {
                     one.await;
                     drop(permit);
@@ -82,23 +123,20 @@ pub async fn serve(
     }
 }
 
-async fn connection(
-    stream: TcpStream,
-    tls: Option<Arc<ServerConfig>>,
-    router: Router,
-    limits: Limits,
-    mut stopping: watch::Receiver<bool>,
-) {
+async fn connection(stream: TcpStream, served: Served) {
+    let Served { front, within, shown, mut stopping, room: _ } = served;
+    let tls = shown.map(|shown| Arc::clone(&shown.borrow()));
     // An answer is one small write: waiting to fill a segment would only delay it.
     let _ = stream.set_nodelay(true);
-    let Some(tls) = tls else { return exchange(stream, router, &limits, stopping).await };
-    let handshake = tokio::time::timeout(limits.read_timeout, shake(stream, tls));
+    let Some(tls) = tls else { return exchange(stream, front, within, stopping).await };
+    // Boxed, for a connection lives much longer than its handshake, and keeps the room of both.
+    let handshake = Box::pin(tokio::time::timeout(within, shake(stream, tls)));
     let shaken = tokio::select! {
         shaken = handshake => shaken,
         _ = stopping.wait_for(|stopping| *stopping) => return,
     };
     match shaken {
-        Ok(Ok(Some(stream))) => exchange(stream, router, &limits, stopping).await,
+        Ok(Ok(Some(stream))) => Box::pin(exchange(stream, front, within, stopping)).await,
         Ok(Ok(None)) => {}
         Ok(Err(error)) => tracing::debug!(%error, "a handshake failed"),
         Err(_) => tracing::debug!("a handshake took too long"),
@@ -142,16 +180,16 @@ async fn refuse_clear(stream: &mut TcpStream) -> io::Result<()> {
 
 async fn exchange<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
-    router: Router,
-    limits: &Limits,
+    front: Front,
+    within: Duration,
     mut stopping: watch::Receiver<bool>,
 ) {
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(limits.read_timeout);
-    let service = TowerToHyperService::new(router);
-    let served = builder.serve_connection(TokioIo::new(stream), service);
+    builder.timer(TokioTimer::new()).header_read_timeout(within);
+    let served = builder.serve_connection(TokioIo::new(stream), front);
     tokio::pin!(served);
     tokio::select! {
+        biased;
         ended = served.as_mut() => {
             if let Err(error) = ended {
                 tracing::debug!(%error, "a connection ended early");
