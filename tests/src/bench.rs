@@ -10,6 +10,7 @@ mod engine;
 mod floor;
 mod footprint;
 mod order;
+mod poll;
 mod pressure;
 mod revoke;
 mod traps;
@@ -30,6 +31,9 @@ pub struct Measured {
     floors: Map<String, Value>,
     ratios: Map<String, Value>,
     aims: Vec<Aim>,
+    /// What a figure stands for, where its name does not say it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<&'static str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     traps: Vec<Sprung>,
 }
@@ -55,6 +59,7 @@ pub fn run(name: &str, quick: bool) -> Result<Measured> {
         "contain" => contain::run(quick),
         "check" => check::run(quick),
         "revoke" => revoke::run(quick),
+        "poll" => poll::run(quick),
         _ => bail!("there is no bench named {name:?}"),
     }
 }
@@ -62,6 +67,10 @@ pub fn run(name: &str, quick: bool) -> Result<Measured> {
 impl Measured {
     fn of(bench: &'static str) -> Self {
         Self { v: 1, bench, ..Self::default() }
+    }
+
+    fn note(&mut self, note: &'static str) {
+        self.notes.push(note);
     }
 
     fn figure(&mut self, name: &str, value: f64) {
@@ -103,6 +112,7 @@ impl Measured {
             let met = if aim.met { "met" } else { "MISSED" };
             format!("  aim {}: {} (limit {}) {met}", aim.name, aim.value, aim.limit)
         }));
+        rows.extend(self.notes.iter().map(|note| format!("  note: {note}")));
         rows.join("\n")
     }
 }
@@ -129,12 +139,17 @@ fn p50_p99(mut samples: Vec<f64>) -> (f64, f64) {
     (quantile(&samples, 0.5), quantile(&samples, 0.99))
 }
 
-/// Serves for as long as the process lives, when `name` asks for a server that benches start.
+/// Plays a part for as long as it is needed, when `name` asks for one that benches start.
 ///
 /// # Errors
-/// It could not serve.
+/// It could not play it.
 pub fn serve(name: &str) -> Option<Result<()>> {
-    (name == bare::NAME).then(bare::serve)
+    match name {
+        bare::NAME => Some(bare::serve()),
+        poll::PARKED => Some(poll::serve()),
+        poll::CROWD => Some(poll::play()),
+        _ => None,
+    }
 }
 
 fn rounded(value: f64) -> f64 {

@@ -2,6 +2,7 @@
 //!
 //! It refuses to wait for ever.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -15,6 +16,15 @@ use reqwest::blocking::Client;
 /// The system gives none.
 pub fn client(within: Duration) -> Result<Client> {
     let tls = client_config(&Trust::Platform)?;
+    Ok(Client::builder().timeout(within).tls_backend_preconfigured(tls).build()?)
+}
+
+/// The same, which believes the authority in `ca` and no other.
+///
+/// # Errors
+/// The authority cannot be read.
+pub fn trusting(within: Duration, ca: &Path) -> Result<Client> {
+    let tls = client_config(&Trust::Only(ca.to_owned()))?;
     Ok(Client::builder().timeout(within).tls_backend_preconfigured(tls).build()?)
 }
 

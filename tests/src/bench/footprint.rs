@@ -102,7 +102,7 @@ fn children(of: u32) -> Result<Vec<u32>> {
 }
 
 /// Resident memory once it is steady, in megabytes of a million bytes.
-fn steady_megabytes(id: u32) -> Result<f64> {
+pub(super) fn steady_megabytes(id: u32) -> Result<f64> {
     let mut last = (resident(id)?, Instant::now());
     waiting::until("a steady figure", LIMIT, || {
         let now = resident(id)?;

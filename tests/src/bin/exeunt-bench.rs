@@ -24,6 +24,9 @@ struct Arguments {
 fn main() -> ExitCode {
     let Arguments { name, json, quick } = Arguments::parse();
     if let Some(served) = bench::serve(&name) {
+        if let Err(error) = &served {
+            eprintln!("exeunt-bench {name}: {error:#}");
+        }
         return ExitCode::from(u8::from(served.is_err()));
     }
     let shown = bench::run(&name, quick).and_then(|measured| {
