@@ -4,6 +4,7 @@
 //! It refuses oversized bodies, slow heads, unknown fields and wrong content types.
 
 mod front;
+mod head;
 mod serve;
 
 use std::sync::Arc;

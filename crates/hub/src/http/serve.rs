@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -18,6 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::front::Front;
+use super::head::HeadDeadline;
 use crate::Hub;
 use crate::config::Limits;
 
@@ -185,7 +186,8 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     mut stopping: watch::Receiver<bool>,
 ) {
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(within);
+    let head = HeadDeadline::default();
+    builder.timer(head.clone()).header_read_timeout(within);
     let served = builder.serve_connection(TokioIo::new(stream), front);
     tokio::pin!(served);
     tokio::select! {
@@ -197,6 +199,10 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
             return;
         }
         _ = stopping.wait_for(|stopping| *stopping) => served.as_mut().graceful_shutdown(),
+        () = head.late() => {
+            tracing::debug!("a request's head took too long");
+            return;
+        }
     }
     if let Err(error) = served.await {
         tracing::debug!(%error, "a connection ended early");
