@@ -63,6 +63,7 @@ impl LoneHub {
         let mut command = Command::new(built("exeunt-hub")?);
         command.args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--data"]);
         command.arg(data.path().join("hub")).args(arguments);
+        command.arg("--connectors-key").arg(data.path().join("connectors-key"));
         let mut hub = Started::start("exeunt-hub", &mut command, &data.path().join("hub.log"))?;
         listening("the hub", &mut hub, port)?;
         let (url, http) = (format!("http://127.0.0.1:{port}"), crate::http::client(LIMIT)?);

@@ -236,6 +236,40 @@ pub struct SignOutResponse {
     /// What stays alive all the same.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cannot: Vec<CannotEnd>,
+    /// In a preview: the person's sessions as identity providers list them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub federated: Vec<FederatedSession>,
+    /// In a preview: identity providers that list sessions and did not list them now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_listed: Vec<NotListed>,
+}
+
+/// A session at an identity provider, as the provider lists it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct FederatedSession {
+    /// `federated`.
+    pub kind: SessionKind,
+    /// At which identity provider.
+    pub place: String,
+    /// The provider's own name of it.
+    pub id: String,
+    /// A phrase for people: a browser, an address.
+    pub label: String,
+    /// Since when, if the provider says so.
+    pub since: Option<Timestamp>,
+    /// When the provider saw it last, if it says so.
+    pub last_seen: Option<Timestamp>,
+}
+
+/// An identity provider whose sessions are not all shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct NotListed {
+    /// Which.
+    pub place: String,
+    /// Why.
+    pub why: String,
 }
 
 /// Something that a sign-out does not end.

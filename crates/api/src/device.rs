@@ -40,6 +40,9 @@ pub struct TxnState {
     /// Milliseconds from the first rejection, which is the hub's own, to the last one that was seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spread_ms: Option<u64>,
+    /// What stays usable all the same, where, and until when.
+    #[serde(default)]
+    pub residual: Vec<Residual>,
 }
 
 impl TxnState {
@@ -64,4 +67,21 @@ pub struct Target {
     pub at: Timestamp,
     /// One phrase for people.
     pub detail: Option<String>,
+    /// How many milliseconds after the first call what was revoked there was seen refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected_after_ms: Option<u64>,
+}
+
+/// Something that stays usable after a sign-out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Residual {
+    /// At which target: an identity provider's name, or a device's id.
+    pub place: String,
+    /// What.
+    pub what: String,
+    /// Until when, for people; may be empty.
+    pub until: String,
+    /// When it is over at the latest, where that is known.
+    pub lapses: Option<Timestamp>,
 }

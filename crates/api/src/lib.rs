@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod approval;
+pub mod connector;
 pub mod device;
 pub mod error;
 pub mod event;
@@ -18,15 +19,16 @@ pub mod transmitter;
 
 pub use admin::{
     Alarm, AlarmList, AuditEntry, AuditVerdict, CannotEnd, DeviceInfo, DeviceList,
-    DeviceTokenRequest, DeviceTokenResponse, ReceiptRecord, ServiceRequest, ServiceResponse,
-    SessionInfo, SessionList, SignOutRequest, SignOutResponse,
+    DeviceTokenRequest, DeviceTokenResponse, FederatedSession, NotListed, ReceiptRecord,
+    ServiceRequest, ServiceResponse, SessionInfo, SessionList, SignOutRequest, SignOutResponse,
 };
 pub use approval::{
     ApproveRequest, ApprovedBy, ApproverInfo, ApproverList, ApproverRequest, ApproverResponse,
     ChangeRequest, Matter, NewApprover, ProposalInfo, ProposalList, ProposalRequest,
     ProposalStatus, Reach,
 };
-pub use device::{HubSession, Target, TxnState};
+pub use connector::{ConnectorGap, ConnectorInfo, ConnectorTest};
+pub use device::{HubSession, Residual, Target, TxnState};
 pub use error::{ErrorBody, ErrorDetail, SetErrorBody};
 pub use event::{Countersigned, Progress, SessionEstablished, SignOutRequested, StoresReturned};
 pub use oauth::{OAuthErrorBody, TokenRequest, TokenResponse};

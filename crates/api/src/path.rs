@@ -54,6 +54,8 @@ pub const HOLDS_RELEASE: &str = "/v1/holds/release";
 pub const SERVICES: &str = "/v1/services";
 /// Parties that send the hub SETs; a `/TRANSMITTER` may follow.
 pub const TRANSMITTERS: &str = "/v1/transmitters";
+/// Identity providers; a `/NAME` follows, and then `/test`.
+pub const CONNECTORS: &str = "/v1/connectors";
 /// Sign out everywhere.
 pub const SIGN_OUT: &str = "/v1/sign-out";
 /// Transactions; a `/TXN` follows.

@@ -6,6 +6,7 @@ mod alarm;
 mod approver;
 mod approver_key;
 mod audit;
+mod connector;
 mod credentials;
 mod device;
 mod followup;
@@ -33,6 +34,7 @@ pub(crate) fn run(out: Out, command: Admin) -> Result<u8, Fault> {
         match command {
             Admin::Login(typed) => login::run(out, &typed).await,
             Admin::Operator(command) => operator::run(out, command).await,
+            Admin::Connector(command) => connector::run(out, command).await,
             Admin::Device(command) => device::run(out, command).await,
             Admin::Transmitter(command) => transmitter::run(out, command).await,
             Admin::Session(command) => session::run(out, command).await,

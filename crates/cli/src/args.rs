@@ -4,6 +4,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod approval;
+pub(crate) mod connector;
 pub(crate) mod transmitter;
 
 use std::path::PathBuf;

@@ -60,6 +60,12 @@ pub(crate) fn ago(then: Timestamp, now: Timestamp) -> String {
     }
 }
 
+/// `2026-11-30T21:15:00Z`, to the second.
+pub(crate) fn utc(at: Timestamp) -> String {
+    let at = i64::try_from(at.as_secs()).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
+    at.map_or_else(|| "?".to_owned(), |at| at.to_string())
+}
+
 /// By the wall clock.
 pub(crate) fn now() -> Timestamp {
     let since =

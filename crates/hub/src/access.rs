@@ -138,6 +138,8 @@ pub const RULES: &[Rule] = &[
     Rule("DELETE", "/v1/admin-tokens/{name}", SET_UP),
     Rule("POST", "/v1/services", SET_UP),
     Rule("POST", "/v1/connectors", SET_UP),
+    Rule("DELETE", "/v1/connectors/{name}", SET_UP),
+    Rule("POST", "/v1/connectors/{name}/test", SET_UP),
     Rule("POST", "/v1/transmitters", SET_UP),
     Rule("DELETE", "/v1/transmitters/{transmitter}", SET_UP),
     Rule("POST", "/v1/transmitters/{transmitter}/expect", SET_UP),

@@ -52,6 +52,8 @@ pub struct Config {
     pub provider_commands: bool,
     /// Which names are one subject's: a TOML file of rules.
     pub aliases: Option<PathBuf>,
+    /// The key that the connectors' file is sealed with; without it no provider is registered.
+    pub connectors_key: Option<PathBuf>,
     /// Coverage hashes that receipts may carry; any, when there is none.
     pub expect_coverage: std::collections::BTreeSet<String>,
     /// Figures.
@@ -74,6 +76,7 @@ impl Config {
             policy: None,
             provider_commands: false,
             aliases: None,
+            connectors_key: None,
             expect_coverage: std::collections::BTreeSet::new(),
             limits: Limits::default(),
         }
@@ -117,6 +120,8 @@ pub struct Limits {
     pub keep: Keep,
     /// How often everything is looked at for what is of no further use.
     pub prune_every: Duration,
+    /// Longest that an identity provider may take to list a person's sessions for a preview.
+    pub provider_listing: Duration,
     /// Least time between two verification events of one stream.
     pub verification_every: Duration,
     /// How long after a failed push the next attempt comes; it doubles each time.
@@ -149,6 +154,7 @@ impl Default for Limits {
             provider_settle: Duration::from_secs(10),
             keep: Keep { seen_ms: KEEP_DAYS * DAY_MS, session_ms: KEEP_DAYS * DAY_MS },
             prune_every: Duration::from_secs(3600),
+            provider_listing: Duration::from_secs(2),
             verification_every: Duration::from_secs(10),
             push_retry: Duration::from_secs(1),
             poll_patience: Duration::from_secs(75),

@@ -72,6 +72,8 @@ pub fn doors(hub: &Arc<Hub>) -> Doors {
         .open_to_any(&format!("{}/{{*asked}}", forward_auth::PATH), forward_auth::forward_auth)
         .open(POST, connectors::PATH, connectors::register)
         .open(GET, connectors::PATH, connectors::list)
+        .open(DELETE, &format!("{}/{{name}}", connectors::PATH), connectors::remove)
+        .open(POST, connectors::TEST, connectors::test)
         .open(POST, connectors::GRANTS, connectors::grant)
         .open(POST, introspect::PATH, introspect::introspect)
         .open(GET, wire::SNAPSHOT, check_api::snapshot)

@@ -77,6 +77,8 @@ pub struct Hub {
     pub ssf: ssf::Ssf,
     /// Identity providers, with their credentials.
     pub connectors: connectors::Book,
+    /// The client that speaks to them.
+    pub providers: connectors::Http,
     /// What is remembered of operators' calls.
     pub calls: access::Calls,
     /// What events of other parties end.

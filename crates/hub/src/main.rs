@@ -141,6 +141,11 @@ struct Serve {
     /// Which names are one subject's, by rule: a TOML file; docs/operating.md has one.
     #[arg(long, value_name = "FILE", env = "EXEUNT_HUB_ALIASES")]
     aliases: Option<PathBuf>,
+    /// The key that seals the credentials of identity providers; made when nothing is there. Keep it
+    /// outside the data directory. Without it the systemd credential `exeunt-connectors-key` is taken,
+    /// and without that no provider can be registered.
+    #[arg(long, value_name = "FILE", env = "EXEUNT_HUB_CONNECTORS_KEY")]
+    connectors_key: Option<PathBuf>,
     /// How many distinct devices one operator's sign-outs may reach within an hour.
     #[arg(long, default_value_t = 25)]
     devices_per_operator: u64,
@@ -211,6 +216,7 @@ impl Serve {
         config.policy = self.policy;
         config.provider_commands = self.provider_commands;
         config.aliases = self.aliases;
+        config.connectors_key = self.connectors_key.or_else(credential);
         config.tls = self.tls_cert.zip(self.tls_key).map(|(cert, key)| Files { cert, key });
         config.stream_hosts =
             self.stream_host.iter().map(|host| host.to_ascii_lowercase()).collect();
@@ -225,6 +231,12 @@ impl Serve {
             Keep { seen_ms: self.keep_seen * DAY_MS, session_ms: self.keep_denials * DAY_MS };
         config
     }
+}
+
+/// The connectors' key as systemd passes it on (`LoadCredential=`, `LoadCredentialEncrypted=`).
+fn credential() -> Option<PathBuf> {
+    let dir = std::env::var_os("CREDENTIALS_DIRECTORY")?;
+    Some(Path::new(&dir).join("exeunt-connectors-key")).filter(|path| path.exists())
 }
 
 fn serve(config: Config) -> anyhow::Result<ExitCode> {

@@ -13,18 +13,18 @@ use axum::response::IntoResponse;
 use exeunt_api::number::LARGEST;
 use exeunt_api::{
     AdminTokenRequest, AdminTokenResponse, AlarmList, ApproveRequest, ApproverList,
-    ApproverRequest, ApproverResponse, AuditVerdict, ChangeRequest, DeviceList, DeviceTokenRequest,
-    DeviceTokenResponse, ErrorBody, ExpectRequest, OperatorInfo, ProposalInfo, ProposalList,
-    ProposalRequest, ReceiptRecord, ServiceRequest, ServiceResponse, SessionList, SignInFinish,
-    SignInRequest, SignInResponse, SignOutRequest, SignOutResponse, SignedIn, TransmitterInfo,
-    TransmitterList, TransmitterRequest, TxnState,
+    ApproverRequest, ApproverResponse, AuditVerdict, ChangeRequest, ConnectorInfo, ConnectorTest,
+    DeviceList, DeviceTokenRequest, DeviceTokenResponse, ErrorBody, ExpectRequest, OperatorInfo,
+    ProposalInfo, ProposalList, ProposalRequest, ReceiptRecord, ServiceRequest, ServiceResponse,
+    SessionList, SignInFinish, SignInRequest, SignInResponse, SignOutRequest, SignOutResponse,
+    SignedIn, TransmitterInfo, TransmitterList, TransmitterRequest, TxnState,
 };
 use schemars::generate::SchemaSettings;
 use schemars::{SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
 use crate::access::{RULES, Rule, Who};
-use crate::connectors::{ConnectorInfo, ConnectorRequest};
+use crate::connectors::ConnectorRequest;
 use operation::Operation;
 
 /// Where it is served.
@@ -181,6 +181,16 @@ fn one_alone() -> Vec<Operation> {
         Operation::post("/v1/connectors", "Registers an identity provider, or replaces one")
             .takes::<ConnectorRequest>()
             .answers::<ConnectorInfo>(201),
+        Operation::delete(
+            "/v1/connectors/{name}",
+            "Forgets an identity provider, its credentials and what was handed over for it",
+        )
+        .answers_nothing(),
+        Operation::post(
+            "/v1/connectors/{name}/test",
+            "Tries an identity provider's credentials, and ends nothing",
+        )
+        .answers::<ConnectorTest>(200),
         Operation::get("/v1/transmitters", "Parties that send SETs to this hub")
             .answers::<TransmitterList>(200),
         Operation::post("/v1/transmitters", "Registers a party that sends SETs, within bounds")

@@ -13,13 +13,13 @@ use exeunt_domain::{Tier, Txn};
 use futures_util::Stream;
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::Hub;
 use crate::http::{ApiError, Json, Named};
 use crate::oauth::{Admin, Agent};
 use crate::registry::subject;
 use crate::sequencer::now;
 use crate::store::command::{EndScope, Retry, Scope, SignOut};
 use crate::store::{Command, Reply, StoreError};
+use crate::{Hub, connectors};
 
 /// `POST /v1/sign-out`: durable before the answer; with `preview`, nothing is touched.
 ///
@@ -57,8 +57,14 @@ pub async fn sign_out(
         good_for_ms: hub.order_good_for_ms(),
     };
     if preview {
-        let shown = hub.views.read(move |view| view.preview(&command)).await?;
-        return Ok(Json(shown?.into()));
+        let (subject, everywhere) = (command.subject.clone(), command.only.is_none());
+        let shown = hub.views.read(move |view| view.preview(&command)).await??;
+        let (federated, not_listed) = if everywhere && tier != Tier::Lock {
+            connectors::listed(&hub, &subject).await
+        } else {
+            Default::default()
+        };
+        return Ok(Json(SignOutResponse { federated, not_listed, ..shown.into() }));
     }
     signed_out(&hub, Command::SignOut(command)).await
 }

@@ -189,8 +189,11 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     // Before anyone can ask, and before the disk can fill: later heads go into the same space.
     heads.sign()?;
     let tokens = oauth::Tokens::open(&data)?;
-    let connectors = connectors::Book::open(&data)?;
+    let connectors = connectors::Book::open(&data, config.connectors_key.as_deref())?;
     let polled = ssf::polled::Book::open(&data)?;
+    let reach = ssf::outbound::Reach::new(addr, config.stream_hosts, outbound);
+    let providers = connectors::Http::new(&reach);
+    let providers = providers.map_err(|_| StartError::System("client for identity providers"))?;
     let (stop, stopping) = watch::channel(false);
     let hub = Arc::new(Hub {
         data,
@@ -211,10 +214,12 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         events,
         provider_commands: config.provider_commands,
         connectors,
-        ssf: ssf::Ssf::new(ssf::outbound::Reach::new(addr, config.stream_hosts, outbound), polled),
+        providers,
+        ssf: ssf::Ssf::new(reach, polled),
         stopping: stopping.clone(),
     });
     ssf::take_stored_signer(&hub).map_err(|_| StartError::System("key for streams"))?;
+    connectors::declare(&hub).await;
     let limits = hub.limits.clone();
     let heads = tokio::spawn(sign_heads(heads, limits.head_every, stopping.clone()));
     let mut tasks = JoinSet::new();

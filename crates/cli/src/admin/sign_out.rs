@@ -10,7 +10,7 @@ use super::session::session_words;
 use super::txn::follow;
 use crate::args::admin::SignOut;
 use crate::fault::{EXIT_REFUSED, Fault};
-use crate::out::{Out, count};
+use crate::out::{Out, ago, count, now};
 
 /// Shows, or does, or does and follows.
 pub(crate) async fn run(out: Out, typed: SignOut) -> Result<u8, Fault> {
@@ -72,13 +72,26 @@ pub(crate) fn words(whose: &str, answer: &SignOutResponse) -> String {
         [] | [_] => String::new(),
         all => format!("  names    {}", all.join(", ")),
     };
-    let cannot = answer.cannot.iter();
-    let cannot =
-        cannot.map(|one| format!("  lives on {}: {} ({})", one.place, one.what, one.until));
-    let cannot = cannot.collect::<Vec<_>>().join("\n");
-    [head, aliases, list, names.join("\n"), cannot]
+    [head, aliases, list, names.join("\n"), elsewhere(answer)]
         .into_iter()
         .filter(|part| !part.is_empty())
         .collect::<Vec<_>>()
         .join("\n")
+}
+
+/// What identity providers list, did not list now, and keep alive.
+fn elsewhere(answer: &SignOutResponse) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    lines.extend(answer.federated.iter().map(|one| {
+        let seen = one.last_seen.map(|at| format!(", last seen {}", ago(at, now())));
+        format!("  {:<8} {}, at {}{}", "active", one.label, one.place, seen.unwrap_or_default())
+    }));
+    let not = answer.not_listed.iter();
+    lines.extend(not.map(|one| format!("  {} lists its sessions not now: {}", one.place, one.why)));
+    if !answer.cannot.is_empty() {
+        lines.push("What this cannot end:".to_owned());
+    }
+    let cannot = answer.cannot.iter();
+    lines.extend(cannot.map(|one| format!("  {}: {} ({})", one.place, one.what, one.until)));
+    lines.join("\n")
 }

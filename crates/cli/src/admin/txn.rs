@@ -2,14 +2,14 @@
 //!
 //! It refuses to stop before the last target is final, unless the hub ends the stream for good.
 
-use exeunt_api::{TxnState, path};
+use exeunt_api::{Residual, TxnState, path};
 use exeunt_domain::{Outcome, Txn};
 
 use super::credentials::load;
 use super::hub::{Hub, broke_off};
 use crate::args::admin::TxnCommand;
 use crate::fault::Fault;
-use crate::out::{Out, count, line, versioned};
+use crate::out::{Out, count, line, utc, versioned};
 
 /// Longest event read, in bytes.
 const MAX_EVENT_BYTES: usize = 8 << 20;
@@ -136,6 +136,11 @@ fn changes(before: Option<&TxnState>, state: &TxnState) -> String {
         lines.push(format!("{} in the worst part.", state.outcome));
         lines.extend(spread(state));
     }
+    let was_said = before.is_some_and(|before| before.residual == state.residual);
+    if !state.residual.is_empty() && !was_said {
+        lines.push("What stays usable all the same:".to_owned());
+        lines.extend(state.residual.iter().map(residual));
+    }
     lines.join("\n")
 }
 
@@ -148,6 +153,17 @@ fn spread(state: &TxnState) -> Option<String> {
         unseen => format!(", not counting {} that nobody saw", count(unseen, "target")),
     };
     Some(format!("Rejected within {spread} ms, from the hub to the last{unseen}."))
+}
+
+/// What stays, where, and until when.
+fn residual(one: &Residual) -> String {
+    let until = match (one.until.as_str(), one.lapses) {
+        ("", None) => "nobody knows until when".to_owned(),
+        ("", Some(at)) => format!("until {}", utc(at)),
+        (until, None) => until.to_owned(),
+        (until, Some(at)) => format!("{until}; over by {}", utc(at)),
+    };
+    format!("  {}: {} ({until})", one.place, one.what)
 }
 
 #[cfg(test)]

@@ -11,12 +11,14 @@ use exeunt_domain::{DeviceId, Group, Subject, Tenant, Tier, Txn};
 
 use super::ExportFormat;
 use super::approval::{Approve, Approver, Change, Proposal};
+use super::connector::Connector;
 
 pub(crate) const AFTER: &str = "\
 Examples:
   exeunt admin login --hub http://127.0.0.1:7443 --token-file /var/lib/exeunt-hub/admin-token
   exeunt admin login --hub https://hub.example:7443 --oidc
   exeunt admin device token --name occ-07
+  exeunt admin connector add okta corp url=https://corp.okta.com --secret token=okta.token
   exeunt admin sign-out --subject alice --preview
   exeunt admin sign-out --subject alice --reason \"laptop lost\" --follow
   exeunt admin sign-out --subject alice --tier purge --reason \"laptop stolen\"
@@ -36,6 +38,9 @@ pub(crate) enum Admin {
     /// Operators and what they may do.
     #[command(subcommand)]
     Operator(Operator),
+    /// Identity providers: registered, a sign-out reaches them, too.
+    #[command(subcommand)]
+    Connector(Connector),
     /// Devices.
     #[command(subcommand)]
     Device(Device),

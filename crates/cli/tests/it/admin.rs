@@ -33,6 +33,9 @@ fn hub() -> Hub {
         .route("/v1/devices", get(devices))
         .route("/v1/operator", get(operator))
         .route("/v1/device-tokens", post(token))
+        .route("/v1/connectors", get(connectors).post(add_connector))
+        .route("/v1/connectors/corp", axum::routing::delete(|| async { StatusCode::NO_CONTENT }))
+        .route("/v1/connectors/{name}/test", post(test_connector))
         .route("/v1/sessions", get(sessions))
         .route("/v1/transmitters", get(transmitters).post(transmitter))
         .route("/v1/transmitters/{id}", delete(|| async { StatusCode::NO_CONTENT }))
@@ -149,8 +152,18 @@ async fn sessions(Query(query): Query<HashMap<String, String>>) -> Response {
 
 async fn sign_out(State(asked): Shared, Json(request): Json<SignOutRequest>) -> Json<Value> {
     let txn = (!request.preview).then_some("t1");
+    let listed = if request.preview {
+        json!([{
+            "kind": "federated", "place": "corp", "id": "s", "label": "Firefox", "since": null,
+            "last_seen": 2
+        }])
+    } else {
+        json!([])
+    };
     asked.lock().unwrap().push(request);
     Json(json!({
+        "federated": listed, "not_listed": [{ "place": "slow", "why": "no answer within 2 s" }],
+        "cannot": [{ "place": "corp", "what": "access tokens", "until": "they expire" }],
         "v": 1, "txn": txn, "seq": 4, "sessions": [session()], "devices": ["occ-07"],
         "outcome": "requested", "digest": "ab"
     }))
@@ -212,7 +225,33 @@ async fn held(Json(request): Json<Value>) -> StatusCode {
 fn state(outcome: &str) -> Value {
     json!({"v": 1, "txn": "t1", "outcome": outcome, "targets": [
         {"kind": "device", "id": "occ-07", "outcome": outcome, "at": 5, "detail": null}
+    ], "residual": [
+        {"place": "corp", "what": "access tokens", "until": "about an hour", "lapses": 3_600_000},
+        {"place": "occ-07", "what": "a snapshot", "until": "", "lapses": null}
     ]})
+}
+
+fn connector() -> Value {
+    json!({
+        "v": 1, "name": "corp", "kind": "okta", "mechanism": "Okta DELETE", "renewal": "make one",
+        "does_not_cover": [{ "what": "access tokens", "how_long": "until they expire" }],
+        "audiences": []
+    })
+}
+
+async fn connectors() -> Json<Value> {
+    Json(json!([connector()]))
+}
+
+async fn add_connector(Json(request): Json<Value>) -> (StatusCode, Json<Value>) {
+    let settings = json!({ "kind": "okta", "url": "https://corp.okta.com", "token": "s3cret" });
+    assert_eq!(request, json!({ "name": "corp", "settings": settings, "audiences": ["shop"] }));
+    (StatusCode::CREATED, Json(connector()))
+}
+
+async fn test_connector(Path(name): Path<String>) -> Json<Value> {
+    let works = name == "corp";
+    Json(json!({ "v": 1, "name": name, "works": works, "said": "it was tried", "ms": 3 }))
 }
 
 async fn events(Path(txn): Path<String>) -> Response {
@@ -308,6 +347,54 @@ fn devices_and_tokens_are_listed_and_made() {
     assert_eq!(ran.out, "exeunt-enroll-x\n", "the token alone, for redirection");
     let with_json: Vec<&str> = arguments.into_iter().chain(["--json"]).collect();
     check("admin-device-token", &hub.run(&stage, &with_json).json());
+}
+
+#[test]
+fn connectors_are_added_with_their_secrets_from_files_listed_tried_and_removed() {
+    let (hub, stage) = (hub(), Stage::empty());
+    let file = stage.dir.path().join("token");
+    std::fs::write(&file, "s3cret\n").unwrap();
+    let secret = format!("token={}", file.display());
+    let add = ["admin", "connector", "add", "okta", "corp", "url=https://corp.okta.com"];
+    let add: Vec<&str> =
+        add.into_iter().chain(["--secret", &secret, "--audience", "shop", "--json"]).collect();
+    let ran = hub.run(&stage, &add);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    check("admin-connector-add", &ran.json());
+    check(
+        "admin-connector-list",
+        &hub.run(&stage, &["admin", "connector", "list", "--json"]).json(),
+    );
+    for (name, code) in [("corp", 0), ("other", 1)] {
+        let ran = hub.run(&stage, &["admin", "connector", "test", name, "--json"]);
+        assert_eq!(ran.code, code, "{ran:?}");
+        check("admin-connector-test", &ran.json());
+    }
+    let gone = hub.run(&stage, &["admin", "connector", "remove", "corp", "--json"]);
+    check("admin-connector-remove", &gone.json());
+}
+
+#[test]
+fn a_connector_that_is_typed_wrong_is_refused_before_the_hub_hears_of_it() {
+    let (hub, stage) = (hub(), Stage::empty());
+    for (typed, say) in [
+        (&["oktta", "corp"][..], "the kinds are oauth,"),
+        (&["okta", "corp", "url=x", "token=s3cret"], "put it into a file"),
+        (&["okta", "corp", "url=x"], "say --secret token=FILE"),
+        (&["okta", "corp", "--secret", "token=/etc/passwd"], "say url=VALUE"),
+        (&["okta", "corp", "realm=x", "url=x"], "its fields are url, token"),
+    ] {
+        let all: Vec<&str> =
+            ["admin", "connector", "add"].iter().chain(typed).copied().chain(["--json"]).collect();
+        let ran = hub.run(&stage, &all);
+        assert_eq!(ran.code, 2, "{typed:?}: {ran:?}");
+        check("error", &ran.json());
+        assert!(ran.json()["error"]["hint"].as_str().unwrap().contains(say), "{ran:?}");
+    }
+    let help = stage.run(&["admin", "connector", "add", "--help"]);
+    for kind in ["keycloak", "google", "global-revocation", "aws", "hydra"] {
+        assert!(help.out.contains(&format!("\n  {kind}: ")), "{}", help.out);
+    }
 }
 
 #[test]
@@ -460,6 +547,10 @@ fn showing_an_unfinished_transaction_is_an_answer() {
     let ran = hub.run(&stage, &["admin", "txn", "show", "t1", "--json"]);
     assert_eq!(ran.code, 0);
     check("txn", &ran.json());
+    let words = hub.run(&stage, &["admin", "txn", "show", "t1"]).out;
+    let one = "  corp: access tokens (about an hour; over by 1970-01-01T01:00:00Z)";
+    assert!(words.contains(one), "{words}");
+    assert!(words.contains("  occ-07: a snapshot (nobody knows until when)"), "{words}");
 }
 
 #[test]

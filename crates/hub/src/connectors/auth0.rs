@@ -4,10 +4,13 @@
 
 use exeunt_domain::Subject;
 use serde::{Deserialize, Serialize};
-use serde_json::json as object;
+use serde_json::{Value, json};
 
-use super::call::{Failed, Http, below, json, send};
-use super::{Call, Connector, NotCovered, Person, Probe};
+use super::call::{Failed, Http, access_token, ask, asking, below, list, send, text};
+use super::user::{Known, only};
+use super::{
+    ACCESS_TOKENS, APP_SESSIONS, Call, Connector, Listed, NotCovered, Person, Probe, instant, label,
+};
 
 /// A tenant, and an application that may manage its users' sessions.
 #[derive(Clone, schemars::JsonSchema, Serialize, Deserialize)]
@@ -24,16 +27,8 @@ pub struct Settings {
     client_secret: String,
 }
 
-const NOT_COVERED: [NotCovered; 2] = [
-    NotCovered {
-        what: "access tokens that services check by themselves",
-        how_long: "until they expire",
-    },
-    NotCovered {
-        what: "sessions that applications keep by themselves after sign-in",
-        how_long: "until each application ends them",
-    },
-];
+/// Auth0, Management API "Revoke selected user access": sessions and refresh tokens.
+const NOT_COVERED: [NotCovered; 2] = [ACCESS_TOKENS, APP_SESSIONS];
 
 impl Connector for Settings {
     fn mechanism(&self) -> &'static str {
@@ -44,6 +39,11 @@ impl Connector for Settings {
         &NOT_COVERED
     }
 
+    fn renewal(&self) -> &'static str {
+        "Auth0, Applications, this machine-to-machine application: rotate the secret, and see that it \
+         may read users and delete sessions and refresh tokens; then register the connector again"
+    }
+
     fn addresses(&self) -> Vec<&str> {
         vec![&self.url]
     }
@@ -51,73 +51,86 @@ impl Connector for Settings {
     fn revoke<'a>(&'a self, http: &'a Http, person: &'a Person) -> Call<'a, String> {
         Box::pin(async move {
             let token = self.token(http).await?;
-            let id = self.user(http, &token, &person.subject).await?;
+            let id = self.user(http, &token, person).await?;
             let url = below(&self.url, &["api", "v2", "users", &id, "revoke-access"])?;
-            let ask = http.post(url).bearer_auth(token).json(&object!({}));
-            send("the revocation of the user's access", ask).await?;
+            let request = http.post(url).bearer_auth(token).json(&json!({}));
+            send("the revocation of the user's access", request).await?;
             Ok("Auth0 began to revoke the user's sessions and refresh tokens".into())
         })
     }
 
     fn probe<'a>(&'a self, http: &'a Http, person: &'a Person) -> Call<'a, Probe> {
         Box::pin(async move {
+            let sessions = self.listed(http, person, "sessions", "/sessions").await?;
+            let tokens = self.listed(http, person, "refresh-tokens", "/tokens").await?;
+            let lists = [("session", sessions.len()), ("refresh token", tokens.len())];
+            Ok(Probe::of_lists(&lists))
+        })
+    }
+
+    fn sessions<'a>(&'a self, http: &'a Http, person: &'a Person) -> Option<Call<'a, Vec<Listed>>> {
+        Some(Box::pin(async move {
+            let all = self.listed(http, person, "sessions", "/sessions").await?;
+            all.iter().map(listed).collect()
+        }))
+    }
+
+    fn test<'a>(&'a self, http: &'a Http) -> Call<'a, String> {
+        Box::pin(async move {
             let token = self.token(http).await?;
-            let id = self.user(http, &token, &person.subject).await?;
-            for (path, field) in [("sessions", "sessions"), ("refresh-tokens", "tokens")] {
-                let url = below(&self.url, &["api", "v2", "users", &id, path])?;
-                let answer = send("the user's list", http.get(url).bearer_auth(&token)).await?;
-                match json("the user's list", answer).await?[field].as_array().map(Vec::len) {
-                    Some(0) => {}
-                    Some(left) => {
-                        return Ok(Probe::Accepted(format!("the provider lists {left} {path}")));
-                    }
-                    None => return Err(Failed::Never("the user's list is no list".into())),
-                }
-            }
-            Ok(Probe::Rejected("the provider lists no session and no refresh token".into()))
+            let url = asking(below(&self.url, &["api", "v2", "users"])?, &[("per_page", "1")]);
+            ask("a user search", http.get(url).bearer_auth(token)).await?;
+            Ok("Auth0 gave a token, which may look for users".into())
         })
     }
 }
 
 impl Settings {
     async fn token(&self, http: &Http) -> Result<String, Failed> {
-        let body = object!({
+        let body = json!({
             "grant_type": "client_credentials", "audience": self.audience,
             "client_id": self.client_id, "client_secret": self.client_secret,
         });
-        let ask = http.post(below(&self.url, &["oauth", "token"])?).json(&body);
-        let answer = json("a token request", send("a token request", ask).await?).await?;
-        let token = answer["access_token"].as_str();
-        token.map(str::to_owned).ok_or_else(|| Failed::Never("no access token was given".into()))
+        access_token(http.post(below(&self.url, &["oauth", "token"])?).json(&body)).await
+    }
+
+    async fn listed(
+        &self,
+        http: &Http,
+        person: &Person,
+        path: &str,
+        pointer: &str,
+    ) -> Result<Vec<Value>, Failed> {
+        let token = self.token(http).await?;
+        let id = self.user(http, &token, person).await?;
+        let url = below(&self.url, &["api", "v2", "users", &id, path])?;
+        let answer = ask("the user's list", http.get(url).bearer_auth(token)).await?;
+        list("the user's list", answer, pointer)
     }
 
     /// The user's id. Auth0's own names hold a `|`, which the registry reads as issuer and sub.
-    async fn user(&self, http: &Http, token: &str, who: &Subject) -> Result<String, Failed> {
-        let email = match who {
-            Subject::IssSub { iss, sub } if iss.trim_end_matches('/') == self.url => {
-                return Ok(sub.clone());
-            }
-            Subject::IssSub { iss, sub } if !iss.contains(':') => {
-                return Ok(format!("{iss}|{sub}"));
-            }
-            Subject::IssSub { .. } => {
-                return Err(Failed::Never("the subject is another issuer's".into()));
-            }
-            Subject::Opaque { id } => return Ok(id.clone()),
-            Subject::Email { email } => email.as_str(),
-            Subject::Account { uri } => uri.trim_start_matches("acct:"),
-        };
-        let mut url = below(&self.url, &["api", "v2", "users-by-email"])?;
-        url.query_pairs_mut().append_pair("email", email);
-        let ask = http.get(url).bearer_auth(token);
-        let found = json("a user search", send("a user search", ask).await?).await?;
-        match found.as_array().map(Vec::as_slice) {
-            Some([one]) => one["user_id"]
-                .as_str()
-                .map(str::to_owned)
-                .ok_or_else(|| Failed::Never("the user has no id".into())),
-            Some([]) => Err(Failed::Never("the provider knows no such user".into())),
-            Some(_) | None => Err(Failed::Never("the provider knows several such users".into())),
+    async fn user(&self, http: &Http, token: &str, person: &Person) -> Result<String, Failed> {
+        if let Subject::IssSub { iss, sub } = &person.subject
+            && !iss.contains(':')
+        {
+            return Ok(format!("{iss}|{sub}"));
         }
+        let email = match person.known_at(&self.url)? {
+            Known::Id(id) | Known::Name(id) => return Ok(id.to_owned()),
+            Known::Email(email) => email,
+        };
+        let url = below(&self.url, &["api", "v2", "users-by-email"])?;
+        let request = http.get(asking(url, &[("email", email)])).bearer_auth(token);
+        only(&list("a user search", ask("a user search", request).await?, "")?, "/user_id")
     }
+}
+
+/// A session of Auth0's Management API.
+fn listed(one: &Value) -> Result<Listed, Failed> {
+    Ok(Listed {
+        id: text("a session", one, "/id")?,
+        label: label(&[&one["device"]["last_user_agent"], &one["device"]["last_ip"]]),
+        since: instant(&one["authenticated_at"]).or_else(|| instant(&one["created_at"])),
+        last_seen: instant(&one["last_interacted_at"]).or_else(|| instant(&one["updated_at"])),
+    })
 }

@@ -1,15 +1,16 @@
-//! Registered providers and the tokens handed over for them, in one file that only the hub's user
-//! reads.
+//! Registered providers and the tokens handed over for them, in one sealed file.
 //!
-//! It refuses the record: no credential and no token of a provider is ever written there.
+//! It refuses the record, and a file in clear: without a key, nothing is kept.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::RwLock;
 
 use exeunt_domain::Subject;
 use serde::{Deserialize, Serialize};
 
 use super::Settings;
+use super::seal::{SealError, Sealing, is_sealed};
 use crate::config::{DataDir, DataError};
 
 /// The file's name within the data directory.
@@ -38,6 +39,12 @@ pub enum BookError {
     /// It is no longer what was written.
     #[error("the file of connectors is damaged: {0}")]
     Damaged(#[from] serde_json::Error),
+    /// It cannot be sealed or opened.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// There is no key to keep anything under.
+    #[error("this hub has no key to keep credentials under, and keeps none in clear")]
+    NoKey,
     /// As many tokens as are kept.
     #[error("no more tokens are kept: at most 64 of one person and 10,000 in all")]
     Full,
@@ -53,6 +60,7 @@ struct Pages {
 /// The file, and what it says.
 pub struct Book {
     pages: RwLock<Pages>,
+    sealing: Option<Sealing>,
 }
 
 impl std::fmt::Debug for Book {
@@ -62,16 +70,29 @@ impl std::fmt::Debug for Book {
 }
 
 impl Book {
-    /// Reads the file, if there is one.
+    /// Reads the file, if there is one, with the key at `key`. A file that an earlier version wrote
+    /// in clear is sealed.
     ///
     /// # Errors
     /// [`BookError`].
-    pub fn open(data: &DataDir) -> Result<Self, BookError> {
-        let pages = match data.secret(FILE)? {
-            Some(text) => serde_json::from_str(&text)?,
-            None => Pages::default(),
+    pub fn open(data: &DataDir, key: Option<&Path>) -> Result<Self, BookError> {
+        let text = data.secret(FILE)?;
+        let was_sealed = text.as_deref().is_some_and(is_sealed);
+        let at = |path| Sealing::at(path, data.path(), was_sealed);
+        let sealing = key.map(at).transpose()?;
+        let Some(text) = text else { return Ok(Self { pages: RwLock::default(), sealing }) };
+        let pages = match &sealing {
+            Some(sealing) if was_sealed => serde_json::from_str(&sealing.open(&text)?)?,
+            Some(sealing) => {
+                let pages: Pages = serde_json::from_str(&text)?;
+                data.replace_secret(FILE, &sealing.seal(&text)?)?;
+                tracing::warn!("the connectors' file was in clear, and is sealed now");
+                pages
+            }
+            None if was_sealed => return Err(SealError::NoKey.into()),
+            None => return Err(SealError::InClear.into()),
         };
-        Ok(Self { pages: RwLock::new(pages) })
+        Ok(Self { pages: RwLock::new(pages), sealing })
     }
 
     /// Every provider, by name.
@@ -105,6 +126,23 @@ impl Book {
             pages.providers.insert(name.to_owned(), one);
             Ok(())
         })
+    }
+
+    /// Forgets a provider and what was handed over for it; whether there was one. Durable when it
+    /// returns.
+    ///
+    /// # Errors
+    /// [`BookError`]; then nothing changed.
+    pub fn remove(&self, data: &DataDir, name: &str) -> Result<bool, BookError> {
+        if self.get(name).is_none() {
+            return Ok(false);
+        }
+        self.change(data, |pages| {
+            pages.providers.remove(name);
+            pages.grants.remove(name);
+            Ok(())
+        })?;
+        Ok(true)
     }
 
     /// Keeps a token. Durable when it returns.
@@ -163,7 +201,8 @@ impl Book {
         let mut pages = self.pages.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut next = pages.clone();
         change(&mut next)?;
-        data.replace_secret(FILE, &serde_json::to_string(&next)?)?;
+        let sealing = self.sealing.as_ref().ok_or(BookError::NoKey)?;
+        data.replace_secret(FILE, &sealing.seal(&serde_json::to_string(&next)?)?)?;
         *pages = next;
         Ok(())
     }
@@ -183,34 +222,83 @@ mod tests {
         Registered { settings: serde_json::from_value(settings).unwrap(), audiences: vec![] }
     }
 
+    struct Scene {
+        _dir: tempfile::TempDir,
+        data: DataDir,
+        key: std::path::PathBuf,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let data = DataDir::hold(&dir.path().join("data")).unwrap();
+            let key = dir.path().join("key");
+            Self { _dir: dir, data, key }
+        }
+
+        fn open(&self) -> Book {
+            Book::open(&self.data, Some(&self.key)).unwrap()
+        }
+    }
+
     #[test]
-    fn survives_a_restart_in_a_file_that_only_its_owner_reads() {
-        let dir = tempfile::tempdir().unwrap();
-        let data = DataDir::hold(dir.path()).unwrap();
+    fn survives_a_restart_in_a_file_that_shows_nothing() {
+        let scene = Scene::new();
         let alice = Subject::parse("alice").unwrap();
-        let book = Book::open(&data).unwrap();
-        book.register(&data, "op", one()).unwrap();
-        book.keep(&data, "op", &alice, "t1".into()).unwrap();
-        book.keep(&data, "op", &alice, "t1".into()).unwrap();
-        let again = Book::open(&data).unwrap();
-        assert_eq!(again.tokens("op", &alice), ["t1"]);
-        let mode = std::fs::metadata(data.file(FILE)).unwrap().permissions().mode();
+        let book = scene.open();
+        book.register(&scene.data, "op", one()).unwrap();
+        book.keep(&scene.data, "op", &alice, "t0k3n".into()).unwrap();
+        book.keep(&scene.data, "op", &alice, "t0k3n".into()).unwrap();
+        let again = scene.open();
+        assert_eq!(again.tokens("op", &alice), ["t0k3n"]);
+        let path = scene.data.file(FILE);
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        again.forget(&data, "op", &alice, &["t1".into()]).unwrap();
-        assert!(Book::open(&data).unwrap().tokens("op", &alice).is_empty());
+        let text = std::fs::read_to_string(&path).unwrap();
+        for secret in ["s3cret", "t0k3n", "alice", "op"] {
+            assert!(!text.contains(&format!("\"{secret}")), "{text}");
+        }
+        again.forget(&scene.data, "op", &alice, &["t0k3n".into()]).unwrap();
+        assert!(scene.open().tokens("op", &alice).is_empty());
         assert!(!format!("{:?}", again.all()).contains("s3cret"));
+        assert!(again.remove(&scene.data, "op").unwrap());
+        assert!(!scene.open().remove(&scene.data, "op").unwrap());
+    }
+
+    #[test]
+    fn keeps_nothing_without_a_key_and_opens_nothing_without_it() {
+        let scene = Scene::new();
+        let without = Book::open(&scene.data, None).unwrap();
+        let refused = without.register(&scene.data, "op", one());
+        assert!(matches!(refused, Err(BookError::NoKey)), "{refused:?}");
+        assert!(without.all().is_empty());
+        scene.open().register(&scene.data, "op", one()).unwrap();
+        let refused = Book::open(&scene.data, None).unwrap_err();
+        assert!(refused.to_string().contains("--connectors-key"), "{refused}");
+    }
+
+    #[test]
+    fn seals_a_file_that_an_earlier_version_left_in_clear_and_loses_nothing() {
+        let scene = Scene::new();
+        let pages = serde_json::json!({ "providers": { "op": one() }, "grants": {} });
+        scene.data.write_secret(FILE, &pages.to_string()).unwrap();
+        let refused = Book::open(&scene.data, None).unwrap_err();
+        assert!(refused.to_string().contains("in clear"), "{refused}");
+        assert!(scene.open().get("op").is_some());
+        let text = std::fs::read_to_string(scene.data.file(FILE)).unwrap();
+        assert!(!text.contains("s3cret") && is_sealed(&text));
+        assert!(scene.open().get("op").is_some());
     }
 
     #[test]
     fn keeps_no_more_of_one_person_than_it_says() {
-        let dir = tempfile::tempdir().unwrap();
-        let data = DataDir::hold(dir.path()).unwrap();
-        let book = Book::open(&data).unwrap();
+        let scene = Scene::new();
+        let (data, book) = (&scene.data, scene.open());
         let alice = Subject::parse("alice").unwrap();
         for number in 0..MOST_OF_ONE {
-            book.keep(&data, "op", &alice, format!("t{number}")).unwrap();
+            book.keep(data, "op", &alice, format!("t{number}")).unwrap();
         }
-        assert!(matches!(book.keep(&data, "op", &alice, "more".into()), Err(BookError::Full)));
+        assert!(matches!(book.keep(data, "op", &alice, "more".into()), Err(BookError::Full)));
         assert_eq!(book.tokens("op", &alice).len(), MOST_OF_ONE);
     }
 }

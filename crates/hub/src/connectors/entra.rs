@@ -2,10 +2,9 @@
 //!
 //! It refuses to call it verified: Graph lists no sessions of a user to look at again.
 
-use exeunt_domain::Subject;
 use serde::{Deserialize, Serialize};
 
-use super::call::{Failed, Http, below, json, send};
+use super::call::{Failed, Http, access_token, ask, below};
 use super::{Call, Connector, NotCovered, Person, Probe};
 
 /// A tenant, and an application with `User.RevokeSessions.All`.
@@ -27,16 +26,19 @@ pub struct Settings {
     client_secret: String,
 }
 
+/// Microsoft, "user: revokeSignInSessions" and "Continuous access evaluation".
 const NOT_COVERED: [NotCovered; 3] = [
-    NotCovered {
-        what: "access tokens at services without continuous access evaluation",
-        how_long: "about an hour",
-    },
-    NotCovered {
-        what: "access tokens at services with continuous access evaluation",
-        how_long: "up to 15 minutes",
-    },
-    NotCovered { what: "guests, whose sessions are their own tenant's", how_long: "until it acts" },
+    NotCovered::within(
+        "access tokens at services without continuous access evaluation",
+        "about an hour",
+        90 * 60,
+    ),
+    NotCovered::within(
+        "access tokens at services with continuous access evaluation",
+        "up to 15 minutes",
+        15 * 60,
+    ),
+    NotCovered::until("guests, whose sessions are their own tenant's", "until it acts"),
 ];
 
 impl Connector for Settings {
@@ -48,26 +50,24 @@ impl Connector for Settings {
         &NOT_COVERED
     }
 
+    fn renewal(&self) -> &'static str {
+        "Entra admin centre, App registrations, this application, Certificates & secrets: make a \
+         client secret, and see that User.RevokeSessions.All is granted; then register the \
+         connector again"
+    }
+
     fn addresses(&self) -> Vec<&str> {
         vec![&self.login_url, &self.graph_url]
     }
 
     fn revoke<'a>(&'a self, http: &'a Http, person: &'a Person) -> Call<'a, String> {
         Box::pin(async move {
-            let name = match &person.subject {
-                Subject::Email { email } => email.as_str(),
-                Subject::Account { uri } => uri.trim_start_matches("acct:"),
-                Subject::Opaque { id } => id.as_str(),
-                Subject::IssSub { .. } => {
-                    // Entra's `sub` differs from one application to the next.
-                    return Err(Failed::Never("Graph finds no user by an issuer's sub".into()));
-                }
-            };
+            // Entra's `sub` differs from one application to the next: no issuer's name is Graph's.
+            let name = person.known_at("")?.word();
             let token = self.token(http).await?;
             let url = below(&self.graph_url, &["v1.0", "users", name, "revokeSignInSessions"])?;
-            let ask = http.post(url).bearer_auth(token).header("content-length", "0");
-            let what = "the revocation of sign-in sessions";
-            if json(what, send(what, ask).await?).await?["value"] == true {
+            let request = http.post(url).bearer_auth(token).header("content-length", "0");
+            if ask("the revocation of sign-in sessions", request).await?["value"] == true {
                 return Ok("Entra revoked the user's refresh tokens and browser sessions".into());
             }
             Err(Failed::Never("Graph did not say that it revoked anything".into()))
@@ -77,6 +77,14 @@ impl Connector for Settings {
     fn probe<'a>(&'a self, _http: &'a Http, _person: &'a Person) -> Call<'a, Probe> {
         Box::pin(async {
             Err(Failed::Never("Graph offers no list of a user's sessions to look at".into()))
+        })
+    }
+
+    fn test<'a>(&'a self, http: &'a Http) -> Call<'a, String> {
+        Box::pin(async move {
+            self.token(http).await?;
+            Ok("Entra gave a token; whether it may revoke sessions shows at the first sign-out"
+                .into())
         })
     }
 }
@@ -90,9 +98,6 @@ impl Settings {
             ("scope", &self.scope),
         ];
         let url = below(&self.login_url, &[&self.tenant, "oauth2", "v2.0", "token"])?;
-        let answer = send("a token request", http.post(url).form(&form)).await?;
-        let answer = json("a token request", answer).await?;
-        let token = answer["access_token"].as_str();
-        token.map(str::to_owned).ok_or_else(|| Failed::Never("no access token was given".into()))
+        access_token(http.post(url).form(&form)).await
     }
 }

@@ -2,12 +2,13 @@
 //!
 //! It refuses to search loosely: a user is found by an exact name or address, or not at all.
 
-use exeunt_domain::Subject;
+use exeunt_domain::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::call::{Failed, Http, address, below, json, send};
-use super::{Call, Connector, NotCovered, Person, Probe};
+use super::call::{Failed, Http, access_token, ask, asking, below, list, send, text};
+use super::user::{Known, only};
+use super::{ACCESS_TOKENS, Call, Connector, Listed, NotCovered, Person, label};
 
 /// A realm, and a client with the role `manage-users`.
 #[derive(Clone, schemars::JsonSchema, Serialize, Deserialize)]
@@ -24,15 +25,14 @@ pub struct Settings {
     client_secret: String,
 }
 
+/// Keycloak, "Server Administration Guide", revocation of sessions and tokens; offline sessions:
+/// keycloak#31359.
 const NOT_COVERED: [NotCovered; 2] = [
-    NotCovered {
-        what: "access tokens that services check by themselves",
-        how_long: "until they expire",
-    },
-    NotCovered {
-        what: "offline sessions, which stay listed though they are refused",
-        how_long: "until they are deleted one by one",
-    },
+    ACCESS_TOKENS,
+    NotCovered::until(
+        "offline sessions, which stay listed though they are refused",
+        "until they are deleted one by one",
+    ),
 ];
 
 impl Connector for Settings {
@@ -44,6 +44,11 @@ impl Connector for Settings {
         &NOT_COVERED
     }
 
+    fn renewal(&self) -> &'static str {
+        "Keycloak, Clients, this client, Credentials: regenerate the secret, and see that its \
+         service account has the role manage-users; then register the connector again"
+    }
+
     fn addresses(&self) -> Vec<&str> {
         vec![&self.url]
     }
@@ -51,24 +56,23 @@ impl Connector for Settings {
     fn revoke<'a>(&'a self, http: &'a Http, person: &'a Person) -> Call<'a, String> {
         Box::pin(async move {
             let token = self.token(http).await?;
-            let id = self.user(http, &token, &person.subject).await?;
+            let id = self.user(http, &token, person).await?;
             let url = self.admin(&["users", &id, "logout"])?;
             send("the user's logout", http.post(url).bearer_auth(token)).await?;
             Ok("Keycloak logged the user out of every session".into())
         })
     }
 
-    fn probe<'a>(&'a self, http: &'a Http, person: &'a Person) -> Call<'a, Probe> {
+    fn sessions<'a>(&'a self, http: &'a Http, person: &'a Person) -> Option<Call<'a, Vec<Listed>>> {
+        Some(Box::pin(async move { self.listed(http, person).await?.iter().map(listed).collect() }))
+    }
+
+    fn test<'a>(&'a self, http: &'a Http) -> Call<'a, String> {
         Box::pin(async move {
             let token = self.token(http).await?;
-            let id = self.user(http, &token, &person.subject).await?;
-            let ask = http.get(self.admin(&["users", &id, "sessions"])?).bearer_auth(token);
-            let list = json("the session list", send("the session list", ask).await?).await?;
-            match list.as_array().map(Vec::len) {
-                Some(0) => Ok(Probe::Rejected("the provider lists no session".into())),
-                Some(left) => Ok(Probe::Accepted(format!("the provider lists {left} sessions"))),
-                None => Err(Failed::Never("the session list is no list".into())),
-            }
+            let url = asking(self.admin(&["users"])?, &[("max", "1")]);
+            ask("a user search", http.get(url).bearer_auth(token)).await?;
+            Ok("Keycloak gave a token, which may look for users".into())
         })
     }
 }
@@ -79,46 +83,44 @@ impl Settings {
     }
 
     async fn token(&self, http: &Http) -> Result<String, Failed> {
-        address(&self.url)?;
         let path = ["realms", &self.realm, "protocol", "openid-connect", "token"];
         let form = [
             ("grant_type", "client_credentials"),
             ("client_id", &self.client_id),
             ("client_secret", &self.client_secret),
         ];
-        let ask = http.post(below(&self.url, &path)?).form(&form);
-        let answer = json("a token request", send("a token request", ask).await?).await?;
-        let token = answer["access_token"].as_str();
-        token.map(str::to_owned).ok_or_else(|| Failed::Never("no access token was given".into()))
+        access_token(http.post(below(&self.url, &path)?).form(&form)).await
+    }
+
+    async fn listed(&self, http: &Http, person: &Person) -> Result<Vec<Value>, Failed> {
+        let token = self.token(http).await?;
+        let id = self.user(http, &token, person).await?;
+        let url = self.admin(&["users", &id, "sessions"])?;
+        let answer = ask("the session list", http.get(url).bearer_auth(token)).await?;
+        list("the session list", answer, "")
     }
 
     /// The user's id: an issuer's own name of this realm is one already.
-    async fn user(&self, http: &Http, token: &str, who: &Subject) -> Result<String, Failed> {
-        let (field, value) = match who {
-            Subject::IssSub { iss, sub } => {
-                let ours = below(&self.url, &["realms", &self.realm])?;
-                if iss.trim_end_matches('/') != ours.as_str() {
-                    return Err(Failed::Never("the subject is another issuer's".into()));
-                }
-                return Ok(sub.clone());
-            }
-            Subject::Email { email } => ("email", email.as_str()),
-            Subject::Account { uri } => ("email", uri.trim_start_matches("acct:")),
-            Subject::Opaque { id } => ("username", id.as_str()),
+    async fn user(&self, http: &Http, token: &str, person: &Person) -> Result<String, Failed> {
+        let ours = below(&self.url, &["realms", &self.realm])?;
+        let (field, value) = match person.known_at(ours.as_str())? {
+            Known::Id(id) => return Ok(id.to_owned()),
+            Known::Email(email) => ("email", email),
+            Known::Name(name) => ("username", name),
         };
-        let mut url = self.admin(&["users"])?;
-        url.query_pairs_mut().append_pair(field, value).append_pair("exact", "true");
-        let ask = http.get(url).bearer_auth(token);
-        let found = json("a user search", send("a user search", ask).await?).await?;
-        match found.as_array().map(Vec::as_slice) {
-            Some([one]) => id(one),
-            Some([]) => Err(Failed::Never("the provider knows no such user".into())),
-            Some(_) | None => Err(Failed::Never("the provider knows several such users".into())),
-        }
+        let url = asking(self.admin(&["users"])?, &[(field, value), ("exact", "true")]);
+        let found = ask("a user search", http.get(url).bearer_auth(token)).await?;
+        only(&list("a user search", found, "")?, "/id")
     }
 }
 
-fn id(user: &Value) -> Result<String, Failed> {
-    let id = user["id"].as_str().filter(|id| !id.is_empty());
-    id.map(str::to_owned).ok_or_else(|| Failed::Never("the user has no id".into()))
+/// `UserSessionRepresentation`.
+fn listed(one: &Value) -> Result<Listed, Failed> {
+    let millis = |field: &str| one[field].as_u64().map(Timestamp);
+    Ok(Listed {
+        id: text("a session", one, "/id")?,
+        label: label(&[&one["ipAddress"]]),
+        since: millis("start"),
+        last_seen: millis("lastAccess"),
+    })
 }

@@ -6,8 +6,8 @@
 use reqwest::{RequestBuilder, StatusCode, Url};
 use serde::{Deserialize, Serialize};
 
-use super::call::{Failed, Http, address, answered, json, send};
-use super::{Call, Connector, NotCovered, Person, Probe};
+use super::call::{Failed, Http, address, answered, ask, json, send};
+use super::{ACCESS_TOKENS, Call, Connector, NotCovered, Person, Probe};
 
 /// An authorization server.
 #[derive(Clone, schemars::JsonSchema, Serialize, Deserialize)]
@@ -28,19 +28,14 @@ pub struct Settings {
     client_secret: String,
 }
 
+/// RFC 7009 §2.1: a token is revoked by itself, and its grant where the server follows the advice.
 const NOT_COVERED: [NotCovered; 3] = [
-    NotCovered {
-        what: "the provider's own sign-in session, which can start new sessions without asking",
-        how_long: "until it expires at the provider",
-    },
-    NotCovered {
-        what: "access tokens that services check by themselves",
-        how_long: "until they expire",
-    },
-    NotCovered {
-        what: "tokens that no relying service handed to the hub",
-        how_long: "until they expire",
-    },
+    NotCovered::until(
+        "the provider's own sign-in session, which can start new sessions without asking",
+        "until it expires at the provider",
+    ),
+    ACCESS_TOKENS,
+    NotCovered::until("tokens that no relying service handed to the hub", "until they expire"),
 ];
 
 impl Connector for Settings {
@@ -50,6 +45,10 @@ impl Connector for Settings {
 
     fn does_not_cover(&self) -> &'static [NotCovered] {
         &NOT_COVERED
+    }
+
+    fn renewal(&self) -> &'static str {
+        "have the authorization server give this client a new secret, and register the connector again"
     }
 
     fn addresses(&self) -> Vec<&str> {
@@ -69,20 +68,17 @@ impl Connector for Settings {
             let (mut done, mut failed) = (0, None);
             for token in &person.tokens {
                 let form = [("token", token.as_str()), ("token_type_hint", "refresh_token")];
-                let ask = self.proved(http.post(address(&self.revocation_endpoint)?)).form(&form);
-                match send("a token revocation", ask).await {
+                let url = address(&self.revocation_endpoint)?;
+                let request = self.proved(http.post(url)).form(&form);
+                match send("a token revocation", request).await {
                     Ok(_) => done += 1,
                     Err(error) => failed = Some(error),
                 }
             }
             match failed {
                 None => Ok(format!("the provider answered the revocation of {done} tokens")),
-                Some(Failed::Later(say, after)) => {
-                    Err(Failed::Later(format!("{done} of {all} revoked; {say}"), after))
-                }
-                Some(Failed::Never(say)) => {
-                    Err(Failed::Never(format!("{done} of {all} revoked; {say}")))
-                }
+                Some(failed) if done == 0 => Err(failed),
+                Some(failed) => Err(failed.having(&format!("{done} of {all} revoked"))),
             }
         })
     }
@@ -112,6 +108,20 @@ impl Connector for Settings {
             Ok(Probe::Rejected(format!("{}, for all {}", shown.join(" and "), person.tokens.len())))
         })
     }
+
+    fn test<'a>(&'a self, http: &'a Http) -> Call<'a, String> {
+        Box::pin(async move {
+            // A made-up token: its revocation ends nothing (RFC 7009 §2.2), and proves the client.
+            if let Some(endpoint) = &self.introspection_endpoint {
+                self.is_active(http, address(endpoint)?, "no-such-token").await?;
+                return Ok("introspection took the client's credentials".into());
+            }
+            let form = [("token", "no-such-token")];
+            let url = address(&self.revocation_endpoint)?;
+            send("a token revocation", self.proved(http.post(url)).form(&form)).await?;
+            Ok("revocation took the client's credentials; no token was there to revoke".into())
+        })
+    }
 }
 
 impl Settings {
@@ -120,8 +130,8 @@ impl Settings {
     }
 
     async fn is_active(&self, http: &Http, url: Url, token: &str) -> Result<bool, Failed> {
-        let ask = self.proved(http.post(url)).form(&[("token", token)]);
-        let answer = json("introspection", send("introspection", ask).await?).await?;
+        let request = self.proved(http.post(url)).form(&[("token", token)]);
+        let answer = ask("introspection", request).await?;
         let unsaid = || Failed::Never("introspection does not say whether it is active".into());
         answer["active"].as_bool().ok_or_else(unsaid)
     }

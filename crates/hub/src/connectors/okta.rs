@@ -2,11 +2,11 @@
 //!
 //! It refuses to call it verified: Okta lists no sessions of a user to look at again.
 
-use exeunt_domain::Subject;
+use reqwest::RequestBuilder;
 use serde::{Deserialize, Serialize};
 
-use super::call::{Failed, Http, below, send};
-use super::{Call, Connector, NotCovered, Person, Probe};
+use super::call::{Failed, Http, asking, below, send};
+use super::{ACCESS_TOKENS, APP_SESSIONS, Call, Connector, NotCovered, Person, Probe};
 
 /// An organisation, and a token that may manage its users' sessions.
 #[derive(Clone, schemars::JsonSchema, Serialize, Deserialize)]
@@ -19,16 +19,9 @@ pub struct Settings {
     token: String,
 }
 
-const NOT_COVERED: [NotCovered; 2] = [
-    NotCovered {
-        what: "sessions that applications keep by themselves after sign-in",
-        how_long: "until each application ends them",
-    },
-    NotCovered {
-        what: "access tokens that services check by themselves",
-        how_long: "until they expire",
-    },
-];
+/// Okta, "User Sessions" interface: `oauthTokens` and `forgetDevices`; applications end sessions of
+/// their own by Universal Logout only.
+const NOT_COVERED: [NotCovered; 2] = [APP_SESSIONS, ACCESS_TOKENS];
 
 impl Connector for Settings {
     fn mechanism(&self) -> &'static str {
@@ -39,26 +32,21 @@ impl Connector for Settings {
         &NOT_COVERED
     }
 
+    fn renewal(&self) -> &'static str {
+        "Okta, Security, API, Tokens: make a token as an administrator who may end users' sessions \
+         (one that is not used for 30 days ends); then register the connector again"
+    }
+
     fn addresses(&self) -> Vec<&str> {
         vec![&self.url]
     }
 
     fn revoke<'a>(&'a self, http: &'a Http, person: &'a Person) -> Call<'a, String> {
         Box::pin(async move {
-            let login = match &person.subject {
-                Subject::Email { email } => email.as_str(),
-                Subject::Account { uri } => uri.trim_start_matches("acct:"),
-                Subject::Opaque { id } => id.as_str(),
-                Subject::IssSub { iss, sub } if *iss == self.url => sub.as_str(),
-                Subject::IssSub { .. } => {
-                    return Err(Failed::Never("the subject is another issuer's".into()));
-                }
-            };
-            let mut url = below(&self.url, &["api", "v1", "users", login, "sessions"])?;
-            url.query_pairs_mut().append_pair("oauthTokens", "true");
-            url.query_pairs_mut().append_pair("forgetDevices", "true");
-            let ask = http.delete(url).header("authorization", format!("SSWS {}", self.token));
-            send("the end of the user's sessions", ask).await?;
+            let login = person.known_at(&self.url)?.word();
+            let url = below(&self.url, &["api", "v1", "users", login, "sessions"])?;
+            let url = asking(url, &[("oauthTokens", "true"), ("forgetDevices", "true")]);
+            send("the end of the user's sessions", self.proved(http.delete(url))).await?;
             Ok("Okta ended the user's sessions and revoked their tokens".into())
         })
     }
@@ -67,5 +55,19 @@ impl Connector for Settings {
         Box::pin(async {
             Err(Failed::Never("Okta offers no list of a user's sessions to look at".into()))
         })
+    }
+
+    fn test<'a>(&'a self, http: &'a Http) -> Call<'a, String> {
+        Box::pin(async move {
+            let url = asking(below(&self.url, &["api", "v1", "users"])?, &[("limit", "1")]);
+            send("a user search", self.proved(http.get(url))).await?;
+            Ok("Okta took the token for a search of users".into())
+        })
+    }
+}
+
+impl Settings {
+    fn proved(&self, request: RequestBuilder) -> RequestBuilder {
+        request.header("authorization", format!("SSWS {}", self.token))
     }
 }

@@ -10,6 +10,7 @@ use exeunt_domain::{
     Subject, Tenant, Tier, Timestamp, Txn,
 };
 use exeunt_ssf::PublicJwk;
+use serde::{Deserialize, Serialize};
 
 use super::Service;
 pub use super::operation::{EndScope, Join, PlaceHold, ReleaseHold, Retry, Scope, Split, Tick};
@@ -106,6 +107,22 @@ pub enum Command {
         name: String,
         /// What it is.
         kind: &'static str,
+        /// What it keeps alive after a revocation.
+        remains: Vec<Remains>,
+    },
+    /// What a registered identity provider keeps alive after a revocation.
+    Declare {
+        /// Which.
+        name: String,
+        /// What.
+        remains: Vec<Remains>,
+    },
+    /// An identity provider is no target any more.
+    RemoveConnector {
+        /// `admin:NAME`.
+        actor: String,
+        /// Which.
+        name: String,
     },
     /// How far an identity provider is.
     Provided(Provided),
@@ -354,6 +371,24 @@ pub struct Provided {
     pub outcome: Outcome,
     /// What was seen, and what is not covered.
     pub detail: String,
+    /// How many milliseconds after the first call what was revoked was seen refused.
+    pub rejected_after_ms: Option<u64>,
+}
+
+/// Something that stays usable although its target was revoked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remains {
+    /// What.
+    pub what: String,
+    /// Until when, for people; empty when only a time is known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub until: String,
+    /// How many seconds after the commit it is over at the latest, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lapses_after_s: Option<u64>,
+    /// When it is over at the latest, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lapses: Option<Timestamp>,
 }
 
 /// An identity provider that is to be asked.
@@ -453,8 +488,20 @@ pub struct SignedOut {
 impl From<SignedOut> for SignOutResponse {
     fn from(done: SignedOut) -> Self {
         let SignedOut { txn, seq, aliases, sessions, devices, outcome, digest, cannot } = done;
-        let v = exeunt_api::VERSION;
-        Self { v, txn, seq, aliases, sessions, devices, outcome, digest, cannot }
+        let (v, federated, not_listed) = (exeunt_api::VERSION, Vec::new(), Vec::new());
+        Self {
+            v,
+            txn,
+            seq,
+            aliases,
+            sessions,
+            devices,
+            outcome,
+            digest,
+            cannot,
+            federated,
+            not_listed,
+        }
     }
 }
 
@@ -552,6 +599,9 @@ pub enum Refused {
         /// The limit.
         most: u64,
     },
+    /// No such identity provider.
+    #[error("no identity provider of this name is registered")]
+    UnknownConnector,
     /// No such operator.
     #[error("no operator of this name has a token")]
     UnknownOperator,
@@ -684,6 +734,7 @@ impl Refused {
             | Refused::UnknownTxn
             | Refused::UnknownStream
             | Refused::UnknownTransmitter
+            | Refused::UnknownConnector
             | Refused::UnknownOperator
             | Refused::UnknownApprover(_)
             | Refused::UnknownProposal

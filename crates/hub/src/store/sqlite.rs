@@ -17,6 +17,7 @@ mod proposal;
 mod prune;
 mod reached;
 mod receipt;
+mod residual;
 mod restored;
 mod retry;
 mod returned;
@@ -371,7 +372,11 @@ fn dispatch(work: &mut Work<'_>, command: &Command) -> Result<Done, Stop> {
         Command::Resign { device, good_for_ms } => log::resign(work, device, *good_for_ms),
         Command::Overdue { txn, device } => log::overdue(work, txn, device),
         Command::Confirmed { aud, seq } => session::confirmed(work, aud, *seq),
-        Command::AddConnector { actor, name, kind } => connector::add(work, actor, name, kind),
+        Command::AddConnector { actor, name, kind, remains } => {
+            connector::add(work, actor, name, kind, remains)
+        }
+        Command::Declare { name, remains } => connector::declare(work, name, remains),
+        Command::RemoveConnector { actor, name } => connector::remove(work, actor, name),
         Command::Provided(ask) => connector::provided(work, ask),
         Command::MintToken(ask) => enrol::mint(work, ask),
         Command::Enrol(ask) => enrol::enrol(work, ask),
@@ -593,6 +598,7 @@ fn note_of_refusal(command: &Command, refused: &Refused) -> Option<Note> {
         Command::Retry(ask) => Note::new(&ask.actor, "retry-refused").under(&ask.txn),
         Command::Approval(ask) => proposal::note_of_refusal(ask),
         Command::RemoveDevice { actor, .. } => Note::new(actor, "device-removal-refused"),
+        Command::RemoveConnector { actor, .. } => Note::new(actor, "connector-removal-refused"),
         Command::RemoveOperator { actor, .. } => Note::new(actor, "admin-token-removal-refused"),
         Command::End { .. }
         | Command::Seen { .. }
@@ -603,6 +609,7 @@ fn note_of_refusal(command: &Command, refused: &Refused) -> Option<Note> {
         | Command::Overdue { .. }
         | Command::Confirmed { .. }
         | Command::AddConnector { .. }
+        | Command::Declare { .. }
         | Command::Provided(_)
         | Command::Stands(_)
         | Command::MintToken(_)

@@ -42,7 +42,7 @@ async fn serve(data: tempfile::TempDir, addr: std::net::SocketAddr) -> Rig {
     let hub = start(config).await.unwrap();
     let admin = hub.admin_token.as_ref().expect("old operators' tokens are void");
     let admin = std::fs::read_to_string(admin).unwrap().trim().to_owned();
-    Rig { hub, data, http: client(), admin }
+    Rig { hub, data, keys: tempfile::tempdir().unwrap(), http: client(), admin }
 }
 
 #[tokio::test]

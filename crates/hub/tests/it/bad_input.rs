@@ -12,8 +12,12 @@ use tokio::net::TcpStream;
 use crate::rig::{Device, Rig, Service};
 
 /// Doors that take no body.
-const BODILESS: [&str; 3] =
-    ["/v1/txn/{txn}/cancel", "/v1/txn/{txn}/retry", "/v1/proposals/{txn}/withdraw"];
+const BODILESS: [&str; 4] = [
+    "/v1/txn/{txn}/cancel",
+    "/v1/txn/{txn}/retry",
+    "/v1/proposals/{txn}/withdraw",
+    "/v1/connectors/{name}/test",
+];
 /// Doors that take a form (RFC 6749, RFC 7662, OpenID Connect Back-Channel Logout 1.0, and a draft).
 const FORMS: [&str; 4] =
     ["/oauth/token", "/oauth/introspect", "/v1/back-channel-logout", "/v1/provider-commands"];

@@ -170,7 +170,7 @@ async fn hand_over(rig: &Rig, site: &Service, token: &str) -> u16 {
 }
 
 /// The provider's outcome, once it is final.
-async fn outcome(rig: &Rig, txn: &Txn) -> Target {
+pub(crate) async fn outcome(rig: &Rig, txn: &Txn) -> Target {
     let began = Instant::now();
     loop {
         let targets = rig.txn(txn).await.targets;
@@ -183,7 +183,7 @@ async fn outcome(rig: &Rig, txn: &Txn) -> Target {
     }
 }
 
-fn said(target: &Target) -> &str {
+pub(crate) fn said(target: &Target) -> &str {
     target.detail.as_deref().unwrap_or_default()
 }
 
@@ -197,7 +197,7 @@ async fn a_token_is_revoked_and_the_provider_verified_only_when_introspection_sa
     assert_eq!(hand_over(&rig, &site, "refresh-of-alice").await, 204);
     let done = rig.sign_out("alice").await;
     assert_eq!(done.outcome, Outcome::Requested, "nothing is known of the provider yet");
-    let target = outcome(&rig, &done.txn.unwrap()).await;
+    let target = outcome(&rig, done.txn.as_ref().unwrap()).await;
     assert_eq!(target.outcome, Outcome::Verified, "{target:?}");
     assert!(said(&target).contains("introspection says inactive"), "{target:?}");
     assert!(said(&target).contains("not covered: the provider's own sign-in session"));
@@ -211,7 +211,13 @@ async fn a_token_is_revoked_and_the_provider_verified_only_when_introspection_sa
         }
     }
     let file = std::fs::read_to_string(rig.data.path().join("connectors")).unwrap();
-    assert!(file.contains("s3cret") && !file.contains("refresh-of-alice"), "a dead one is gone");
+    assert!(!file.contains("s3cret") && !file.contains("refresh-of-alice"), "sealed");
+    // The record says when what was revoked was refused, and what stays, as the target does.
+    let state = rig.txn(done.txn.as_ref().unwrap()).await;
+    assert!(target.rejected_after_ms.is_some_and(|ms| ms >= 750), "two pauses: {target:?}");
+    let places: Vec<_> = state.residual.iter().map(|one| one.place.as_str()).collect();
+    assert_eq!(places, ["idp"; 3], "{:?}", state.residual);
+    assert!(state.residual[0].what.contains("sign-in session"), "{:?}", state.residual);
 }
 
 #[tokio::test]
@@ -242,8 +248,8 @@ async fn expired_credentials_and_nothing_handed_over_are_partial_and_say_so() {
     let done = rig.sign_out("alice").await;
     let target = outcome(&rig, &done.txn.unwrap()).await;
     assert_eq!(target.outcome, Outcome::Partial);
-    assert!(said(&target).contains("0 of 1 revoked"), "{target:?}");
     assert!(said(&target).contains("401"), "{target:?}");
+    assert!(said(&target).contains("renew the credentials: have the authorization"), "{target:?}");
 }
 
 #[tokio::test]

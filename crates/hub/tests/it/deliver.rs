@@ -45,7 +45,7 @@ async fn last_seen(rig: &Rig) -> bool {
 async fn a_stopping_hub_answers_parked_polls_empty() {
     let rig = Rig::new().await;
     let device = rig.device("occ-07").await;
-    let Rig { hub, data: _data, http, admin } = rig;
+    let Rig { hub, data: _data, keys: _keys, http, admin } = rig;
     let url = format!("{}{}", hub.url, path::POLL);
     let ask = http.post(url).bearer_auth(&device.token).json(&PollRequest::default());
     let parked = tokio::spawn(ask.send());

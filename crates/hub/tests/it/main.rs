@@ -45,6 +45,8 @@ mod polled;
 #[cfg(test)]
 mod power;
 #[cfg(test)]
+mod providers;
+#[cfg(test)]
 mod record;
 #[cfg(test)]
 mod refuse;
@@ -66,6 +68,8 @@ mod sign_in;
 mod sign_out;
 #[cfg(test)]
 mod ssf;
+#[cfg(test)]
+mod stand;
 #[cfg(test)]
 mod store;
 #[cfg(test)]

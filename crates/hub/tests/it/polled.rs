@@ -58,14 +58,14 @@ async fn a_sign_out_at_one_hub_ends_sessions_at_the_other_and_survives_restarts(
 
     // While the receiver is away, it waits there; while the transmitter is, here.
     let here = site.register(&rig, ANN, "here-2").await;
-    let crate::rig::Rig { hub, data, http, admin } = rig;
+    let crate::rig::Rig { hub, data, keys, http, admin } = rig;
     let addr = hub.addr;
     hub.stop().await;
     other.sign_out(ANN).await;
     let other = other.restart(|_| {}).await;
     let mut config = crate::rig::config(data.path());
     config.listen = addr;
-    let rig = Rig { hub: exeunt_hub::start(config).await.unwrap(), data, http, admin };
+    let rig = Rig { hub: exeunt_hub::start(config).await.unwrap(), data, keys, http, admin };
     site.token = site.log_in(&rig).await;
     refused(&rig, &site, "here-2", here).await;
     let rows = rig.audited("sign-out").await;

@@ -196,7 +196,8 @@ async fn a_disk_that_fails_refuses_the_request_and_the_hub_recovers() {
     let hub = start(config(&directory)).await.unwrap();
     let admin = std::fs::read_to_string(hub.admin_token.as_ref().unwrap()).unwrap();
     let (http, admin) = (client(), admin.trim().to_owned());
-    let rig = Rig { hub, data, http, admin };
+    let keys = tempfile::tempdir().unwrap();
+    let rig = Rig { hub, data, keys, http, admin };
     let site = rig.service("site").await;
     let mut ledger = Vec::new();
     for (fault, status, code) in [

@@ -271,7 +271,8 @@ async fn a_full_disk_refuses_the_request_and_the_hub_recovers() {
     let hub = start(config(&mount.path().join("data"))).await.unwrap();
     let admin = std::fs::read_to_string(hub.admin_token.as_ref().unwrap()).unwrap();
     let (http, admin) = (client(), admin.trim().to_owned());
-    let rig = Rig { hub, data: tempfile::tempdir().unwrap(), http, admin };
+    let (data, keys) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let rig = Rig { hub, data, keys, http, admin };
     let site = rig.service("site").await;
     let seq = site.register(&rig, "alice", "s1").await;
     let ballast = mount.path().join("ballast");

@@ -36,6 +36,7 @@ use sha2::{Digest, Sha256};
 pub(crate) struct Rig {
     pub(crate) hub: Running,
     pub(crate) data: tempfile::TempDir,
+    pub(crate) keys: tempfile::TempDir,
     pub(crate) http: reqwest::Client,
     pub(crate) admin: String,
 }
@@ -74,26 +75,28 @@ impl Rig {
     }
 
     pub(crate) async fn with(adjust: impl FnOnce(&mut Config)) -> Self {
-        let data = tempfile::tempdir().unwrap();
+        let (data, keys) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let mut config = config(data.path());
+        config.connectors_key = Some(keys.path().join("connectors-key"));
         adjust(&mut config);
         let hub = start(config).await.unwrap();
         let admin = std::fs::read_to_string(hub.admin_token.as_ref().unwrap()).unwrap();
         let (http, admin) = (client(), admin.trim().to_owned());
-        Self { hub, data, http, admin }
+        Self { hub, data, keys, http, admin }
     }
 
     /// Stops the hub and starts it again over the same directory and address.
     pub(crate) async fn restart(self, adjust: impl FnOnce(&mut Config)) -> Self {
-        let Self { hub, data, http, admin } = self;
+        let Self { hub, data, keys, http, admin } = self;
         let addr = hub.addr;
         hub.stop().await;
         let mut config = config(data.path());
         config.listen = addr;
+        config.connectors_key = Some(keys.path().join("connectors-key"));
         adjust(&mut config);
         let hub = start(config).await.unwrap();
         assert!(hub.admin_token.is_none(), "a second start announces no token");
-        Self { hub, data, http, admin }
+        Self { hub, data, keys, http, admin }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -106,6 +109,10 @@ impl Rig {
 
     pub(crate) async fn post(&self, path: &str, token: &str, body: &impl Serialize) -> Answer {
         answer(self.http.post(self.url(path)).bearer_auth(token).json(body)).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str, token: &str) -> Answer {
+        answer(self.http.delete(self.url(path)).bearer_auth(token)).await
     }
 
     pub(crate) async fn sign_out(&self, subject: &str) -> SignOutResponse {

@@ -9,17 +9,41 @@ use serde_json::json;
 use super::words::{id, word};
 use super::{Done, Note, Stop, Work, alias};
 use crate::aliases::Rules;
-use crate::store::command::{Provided, ProviderTarget, SignOut};
+use crate::store::command::{Provided, ProviderTarget, Remains, SignOut};
 use crate::store::{Refused, Reply, StoreError};
 
-pub(super) fn add(work: &mut Work<'_>, actor: &str, name: &str, kind: &str) -> Result<Done, Stop> {
+pub(super) fn add(
+    work: &mut Work<'_>,
+    actor: &str,
+    name: &str,
+    kind: &str,
+    remains: &[Remains],
+) -> Result<Done, Stop> {
     work.db
         .prepare_cached(
-            "INSERT INTO connectors (name, kind, registered) VALUES (?1, ?2, ?3)
-             ON CONFLICT (name) DO UPDATE SET kind = ?2",
+            "INSERT INTO connectors (name, kind, registered, not_covered) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (name) DO UPDATE SET kind = ?2, not_covered = ?4",
         )?
-        .execute(params![name, kind, work.now.0])?;
+        .execute(params![name, kind, work.now.0, json!(remains).to_string()])?;
     let note = Note::new(actor, "connector-registered").with(json!({ "name": name, "kind": kind }));
+    Ok(Done::noted(Reply::Done, note))
+}
+
+/// Keeps what a provider leaves alive, for the sign-outs to come.
+pub(super) fn declare(work: &mut Work<'_>, name: &str, remains: &[Remains]) -> Result<Done, Stop> {
+    work.db
+        .prepare_cached("UPDATE connectors SET not_covered = ?2 WHERE name = ?1")?
+        .execute(params![name, json!(remains).to_string()])?;
+    Ok(Done::silent(Reply::Done))
+}
+
+pub(super) fn remove(work: &mut Work<'_>, actor: &str, name: &str) -> Result<Done, Stop> {
+    let removed =
+        work.db.prepare_cached("DELETE FROM connectors WHERE name = ?1")?.execute([name])?;
+    if removed == 0 {
+        return Err(Refused::UnknownConnector.into());
+    }
+    let note = Note::new(actor, "connector-removed").with(json!({ "name": name }));
     Ok(Done::noted(Reply::Done, note))
 }
 
@@ -27,8 +51,8 @@ pub(super) fn add(work: &mut Work<'_>, actor: &str, name: &str, kind: &str) -> R
 pub(super) fn target(work: &Work<'_>, ask: &SignOut) -> Result<(), Stop> {
     work.db
         .prepare_cached(
-            "INSERT INTO targets (txn, kind, id, outcome, at, detail)
-             SELECT ?1, 'identity-provider', name, 'requested', ?2, 'not asked yet'
+            "INSERT INTO targets (txn, kind, id, outcome, at, detail, not_covered)
+             SELECT ?1, 'identity-provider', name, 'requested', ?2, 'not asked yet', not_covered
              FROM connectors",
         )?
         .execute(params![ask.txn.as_str(), work.now.0])?;
@@ -39,7 +63,8 @@ pub(super) fn provided(work: &mut Work<'_>, ask: &Provided) -> Result<Done, Stop
     let changed = work
         .db
         .prepare_cached(
-            "UPDATE targets SET outcome = ?3, at = ?4, detail = ?5, answered = ?6
+            "UPDATE targets SET outcome = ?3, at = ?4, detail = ?5, answered = ?6,
+               rejected_after_ms = ?7
              WHERE txn = ?1 AND kind = 'identity-provider' AND id = ?2 AND answered = 0",
         )?
         .execute(params![
@@ -48,12 +73,16 @@ pub(super) fn provided(work: &mut Work<'_>, ask: &Provided) -> Result<Done, Stop
             word(&ask.outcome),
             work.now.0,
             ask.detail,
-            ask.outcome.is_final()
+            ask.outcome.is_final(),
+            ask.rejected_after_ms
         ])?;
     if changed == 0 {
         return Err(Refused::UnknownTxn.into());
     }
-    let detail = json!({ "name": ask.name, "outcome": ask.outcome, "detail": ask.detail });
+    let detail = json!({
+        "name": ask.name, "outcome": ask.outcome, "detail": ask.detail,
+        "rejected_after_ms": ask.rejected_after_ms,
+    });
     let note = Note::new("hub", "provider-answered").under(&ask.txn).with(detail);
     let mut done = Done::noted(Reply::Done, note);
     done.effects.changed.push(ask.txn.clone());

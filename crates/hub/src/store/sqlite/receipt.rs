@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::words::{any, meaning, word};
 use super::{Done, Note, Stop, Work, check_epoch, first_sight, log};
-use crate::store::command::Received;
+use crate::store::command::{Received, Remains};
 use crate::store::{Refused, Reply};
 
 pub(super) fn receive(work: &mut Work<'_>, ask: &Received) -> Result<Done, Stop> {
@@ -198,7 +198,7 @@ fn answer(
     let detail = (!remarks.is_empty()).then(|| remarks.join("; "));
     work.db
         .prepare_cached(
-            "UPDATE targets SET outcome = ?3, at = ?4, detail = ?5, answered = 1
+            "UPDATE targets SET outcome = ?3, at = ?4, detail = ?5, answered = 1, not_covered = ?6
              WHERE txn = ?1 AND kind = 'device' AND id = ?2",
         )?
         .execute(params![
@@ -206,7 +206,19 @@ fn answer(
             ask.from.device.as_str(),
             word(&outcome),
             work.now.0,
-            detail
+            detail,
+            json!(remains(&ask.body)).to_string()
         ])?;
     Ok(())
+}
+
+/// What a device says that it did not reach.
+fn remains(body: &ReceiptBody) -> Vec<Remains> {
+    let all = body.not_covered.iter().map(|gap| Remains {
+        what: gap.what.clone(),
+        until: String::new(),
+        lapses_after_s: None,
+        lapses: gap.until,
+    });
+    all.collect()
 }

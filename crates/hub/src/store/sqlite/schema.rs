@@ -20,6 +20,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema_scopes.sql"),
     include_str!("schema_playbooks.sql"),
     include_str!("schema_sessions.sql"),
+    include_str!("schema_residual.sql"),
 ];
 
 /// Brings a database to this program's version, in one transaction.

@@ -7,19 +7,19 @@ use std::sync::Arc;
 
 use exeunt_api::{
     Alarm, ApproverList, AuditEntry, DeviceInfo, Followup, Hold, HubSession, ProposalInfo,
-    ReceiptRecord, SessionInfo, SubjectInfo, Target, TxnState, UnknownRole,
+    ReceiptRecord, SessionInfo, SubjectInfo, TxnState, UnknownRole,
 };
 use exeunt_check::{RevocationState, SubjectHash, Watermark};
 use exeunt_domain::session::{SessionHash, hex};
-use exeunt_domain::{Approvers, DeviceId, Jti, Outcome, Subject, Timestamp, Txn};
+use exeunt_domain::{Approvers, DeviceId, Jti, Subject, Timestamp, Txn};
 use exeunt_ssf::InForce;
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, Transaction, params};
+use rusqlite::{Connection, OpenFlags, Row, Transaction, params};
 
 use super::session::{INFO, info};
 use super::words::{id, meaning, object};
 use super::{
     Stop, alarm, alias, approver, change, connector, followup, hold, log, proposal, read_head,
-    scope, session, sign_out, stream, stream_heard,
+    residual, scope, session, sign_out, stream, stream_heard,
 };
 use crate::aliases::Rules;
 use crate::audit;
@@ -268,33 +268,7 @@ impl View for SqliteView {
 
     fn txn(&self, txn: &Txn, device: Option<&DeviceId>) -> Result<Option<TxnState>, StoreError> {
         let tx = self.read()?;
-        let known: Option<(u64, Option<String>)> = tx
-            .prepare_cached("SELECT at, playbook FROM txns WHERE txn = ?1")?
-            .query_row([txn.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
-        let Some((committed, playbook)) = known else { return Ok(None) };
-        let mut find = tx.prepare_cached(
-            "SELECT kind, id, outcome, at, detail FROM targets WHERE txn = ?1 ORDER BY kind, id",
-        )?;
-        let mut rows = find.query([txn.as_str()])?;
-        let mut targets = Vec::new();
-        while let Some(row) = rows.next()? {
-            targets.push(Target {
-                kind: row.get(0)?,
-                id: row.get(1)?,
-                outcome: meaning(row.get(2)?)?,
-                at: Timestamp(row.get(3)?),
-                detail: row.get(4)?,
-            });
-        }
-        let asked = device.is_none_or(|device| {
-            targets.iter().any(|t| t.kind == "device" && t.id == device.as_str())
-        });
-        let outcome = Outcome::worst(targets.iter().map(|target| target.outcome));
-        let spread_ms = spread(Timestamp(committed), &targets);
-        let (v, txn) = (exeunt_api::VERSION, txn.clone());
-        let state = TxnState { v, txn, outcome, targets, playbook, spread_ms };
-        Ok(asked.then_some(state))
+        residual::txn(&tx, txn, device)
     }
 
     fn preview(&self, ask: &SignOut) -> Result<Result<SignedOut, Refused>, StoreError> {
@@ -415,12 +389,6 @@ impl View for SqliteView {
         }
         Ok(chain)
     }
-}
-
-/// From the hub's own rejection, at its commit, to the last one that was seen elsewhere.
-fn spread(committed: Timestamp, targets: &[Target]) -> Option<u64> {
-    let seen = targets.iter().filter(|target| target.outcome == Outcome::Verified);
-    seen.map(|target| target.at.since_ms(committed)).max()
 }
 
 fn refusal<T>(answer: Result<T, Stop>) -> Result<Result<T, Refused>, StoreError> {
