@@ -41,6 +41,12 @@ export class Browser {
     return url;
   }
 
+  // From an authorization request in which nobody may be asked anything to the address that the
+  // browser is sent back to.
+  async silently(url) {
+    return this.#follow(url);
+  }
+
   // From the authorization request to the address that the browser is sent back to.
   async signIn(url, person) {
     url = await this.#follow(url);

@@ -4,7 +4,7 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -51,9 +51,22 @@ impl Provider {
     /// # Errors
     /// Node is missing, or it ended early; the message has its log.
     pub fn start_with(logout: Option<&str>) -> Result<Self> {
+        Self::launch(logout.as_slice())
+    }
+
+    /// The same, where `party` hears of log-outs, and the hub at `hub` may order a revocation of all
+    /// that a person has there.
+    ///
+    /// # Errors
+    /// As [`Provider::start`].
+    pub fn start_before(hub: &str, party: &RelyingParty) -> Result<Self> {
+        Self::launch(&[&party.url, hub])
+    }
+
+    fn launch(arguments: &[&str]) -> Result<Self> {
         let log = tempfile::tempdir()?;
         let mut command = Command::new("node");
-        command.arg(place().join("op.mjs")).args(logout);
+        command.arg(place().join("op.mjs")).args(arguments);
         let (op, line) = Started::announce("the provider", &mut command, &log.path().join("log"))?;
         let said: Value = serde_json::from_str(&line)?;
         Ok(Self {
@@ -91,6 +104,21 @@ impl Provider {
         BufReader::new(out).read_line(&mut line)?;
         let claims = serde_json::from_str(&line).context("no ID token")?;
         Ok(Browsing { claims, browser })
+    }
+
+    /// Signs `person` in, in a browser that comes back as often as it is told.
+    ///
+    /// # Errors
+    /// It did not let them in.
+    pub fn visit(&self, person: &str) -> Result<Visitor> {
+        let mut command = Command::new("node");
+        command.arg(place().join("visit.mjs"));
+        command.args([&self.issuer, &self.client_id, &self.client_secret, person]);
+        let mut browser = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let out = browser.stdout.take().context("standard output was piped")?;
+        let mut visitor = Visitor { browser, out: BufReader::new(out), first: Value::Null };
+        visitor.first = visitor.line()?;
+        Ok(visitor)
     }
 
     /// Goes through its own pages as `person`, from the address that a program printed back to that
@@ -160,6 +188,90 @@ impl Drop for Browsing {
         // It may have ended by itself.
         let _ = self.browser.kill();
         let _ = self.browser.wait();
+    }
+}
+
+/// A relying party that takes logout tokens, and verifies them by itself.
+#[derive(Debug)]
+pub struct RelyingParty {
+    /// Where it takes them.
+    pub url: String,
+    http: Client,
+    _rp: Started,
+    _log: tempfile::TempDir,
+}
+
+impl RelyingParty {
+    /// Starts one that is the client `client`.
+    ///
+    /// # Errors
+    /// Node is missing, or it ended early; the message has its log.
+    pub fn start(client: &str) -> Result<Self> {
+        let log = tempfile::tempdir()?;
+        let mut command = Command::new("node");
+        command.arg(place().join("rp.mjs")).arg(client);
+        let (rp, line) =
+            Started::announce("the relying party", &mut command, &log.path().join("log"))?;
+        let url = text(&serde_json::from_str(&line)?, "url")?;
+        let http = crate::http::client(Duration::from_secs(30))?;
+        Ok(Self { url, http, _rp: rp, _log: log })
+    }
+
+    /// The claims of every logout token that it verified.
+    ///
+    /// # Errors
+    /// It did not answer.
+    pub fn received(&self) -> Result<Vec<Value>> {
+        Ok(self.http.get(&self.url).send()?.error_for_status()?.json()?)
+    }
+}
+
+/// A browser with a live session at the provider.
+#[derive(Debug)]
+pub struct Visitor {
+    browser: Child,
+    out: BufReader<ChildStdout>,
+    /// The claims of the ID token of its sign-in.
+    pub first: Value,
+}
+
+impl Visitor {
+    /// Goes to the provider again where nobody may be asked anything: the claims of a new ID token,
+    /// or the `error`.
+    ///
+    /// # Errors
+    /// The browser ended.
+    pub fn silently(&mut self) -> Result<Value> {
+        self.go("silently")
+    }
+
+    /// Signs in again with a password.
+    ///
+    /// # Errors
+    /// The browser ended.
+    pub fn anew(&mut self) -> Result<Value> {
+        self.go("anew")
+    }
+
+    fn go(&mut self, how: &str) -> Result<Value> {
+        let stdin = self.browser.stdin.as_mut().context("standard input was piped")?;
+        writeln!(stdin, "{how}")?;
+        self.line()
+    }
+
+    fn line(&mut self) -> Result<Value> {
+        let mut line = String::new();
+        self.out.read_line(&mut line)?;
+        ensure!(!line.is_empty(), "the browser ended");
+        Ok(serde_json::from_str(&line)?)
+    }
+}
+
+impl Drop for Visitor {
+    fn drop(&mut self) {
+        // It ends by itself once nobody writes to it any more.
+        drop(self.browser.stdin.take());
+        let _ended = self.browser.wait();
     }
 }
 

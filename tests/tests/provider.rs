@@ -4,10 +4,11 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use exeunt_tests::gateway::{LoneHub, built};
-use exeunt_tests::provider::Provider;
+use exeunt_tests::provider::{Provider, RelyingParty};
 use exeunt_tests::waiting;
 use serde_json::{Value, json};
 
@@ -54,20 +55,14 @@ fn an_old_refresh_token_is_refused_by_a_real_provider_after_the_sign_out() {
 
     let done = hub.operate("/v1/sign-out", &json!({ "subject": "alice" })).unwrap();
     let txn = done["txn"].as_str().unwrap().to_owned();
-    let target = waiting::until("the provider's outcome", LIMIT, || {
-        let state = hub.look(&format!("/v1/txn/{txn}"))?;
-        let mut targets = state["targets"].as_array().cloned().unwrap_or_default().into_iter();
-        let found = targets.find(|target| target["kind"] == "identity-provider");
-        let is_final = |target: &Value| {
-            !["requested", "contained"].contains(&target["outcome"].as_str().unwrap_or_default())
-        };
-        Ok(found.filter(is_final))
-    })
-    .unwrap_or_else(|error| panic!("{error:#}\n{}", hub.log()));
+    let target = outcome_of(&hub, &txn, "op");
     assert_eq!(target["outcome"], "verified", "{target}");
     let detail = target["detail"].as_str().unwrap();
     assert!(detail.contains("a refresh is refused with invalid_grant"), "{detail}");
     assert!(detail.contains("not covered: the provider's own sign-in session"), "{detail}");
+    let refused_after = target["rejected_after_ms"].as_u64().unwrap();
+    assert!(refused_after < 60_000, "{target}");
+    eprintln!("the old tokens were refused {refused_after} ms after the first call");
 
     let (status, said) = op.refresh(&tokens[0]).unwrap();
     assert_eq!((status, &said["error"]), (400, &json!("invalid_grant")));
@@ -75,6 +70,147 @@ fn an_old_refresh_token_is_refused_by_a_real_provider_after_the_sign_out() {
     // Bob is signed in as before.
     assert_eq!(op.refresh(&tokens[1]).unwrap().0, 200);
     assert!(op.is_active(&tokens[1]).unwrap());
+}
+
+/// A provider's final outcome.
+fn outcome_of(hub: &LoneHub, txn: &str, name: &str) -> Value {
+    let found = waiting::until("the provider's outcome", LIMIT, || {
+        let state = hub.look(&format!("/v1/txn/{txn}"))?;
+        let mut targets = state["targets"].as_array().cloned().unwrap_or_default().into_iter();
+        let found = targets.find(|it| it["kind"] == "identity-provider" && it["id"] == name);
+        let is_final = |target: &Value| {
+            !["requested", "contained"].contains(&target["outcome"].as_str().unwrap_or_default())
+        };
+        Ok(found.filter(is_final))
+    });
+    found.unwrap_or_else(|error| panic!("{error:#}\n{}", hub.log()))
+}
+
+/// By Global Token Revocation the provider ends its own session, too, and tells its clients.
+#[test]
+fn a_relying_party_gets_a_real_logout_token_and_the_providers_session_ends() {
+    if let Some(why) = Provider::missing() {
+        eprintln!("SKIPPED: {why}");
+        return;
+    }
+    let hub = LoneHub::start().unwrap();
+    let party = RelyingParty::start("exeunt-hub").unwrap();
+    let op = Provider::start_before(&hub.url, &party).unwrap();
+    let site = hub.service("site").unwrap();
+    let settings = json!({
+        "kind": "global-revocation", "client_id": op.client_id,
+        "endpoint": format!("{}/global-token-revocation", op.issuer),
+    });
+    hub.operate("/v1/connectors", &json!({ "name": "op", "settings": settings })).unwrap();
+    let tried = hub.operate("/v1/connectors/op/test", &json!({})).unwrap();
+    assert_eq!(tried["works"], true, "{tried}");
+    let (mut alice, mut bob) = (op.visit("alice").unwrap(), op.visit("bob").unwrap());
+    let token = op.sign_in("alice").unwrap();
+    let session = json!({
+        "subject": { "format": "opaque", "id": "alice" }, "session_id": "s", "kind": "web",
+        "auth_time": now_ms(),
+    });
+    hub.as_service(&site, "/v1/sessions", &session).unwrap();
+    // The control: all of it works before.
+    assert_eq!(alice.silently().unwrap()["sub"], "alice");
+    assert_eq!(op.refresh(&token).unwrap().0, 200);
+    assert_eq!(party.received().unwrap(), [Value::Null; 0]);
+
+    let done = hub.operate("/v1/sign-out", &json!({ "subject": "alice" })).unwrap();
+    let target = outcome_of(&hub, done["txn"].as_str().unwrap(), "op");
+    assert_eq!(target["outcome"], "partial", "204 says that it began: {target}");
+    let told = party.received().unwrap();
+    // Both of alice's browsers had a session there.
+    assert_eq!(told.len(), 2, "{told:?}");
+    for claims in &told {
+        assert_eq!((&claims["sub"], &claims["iss"]), (&json!("alice"), &json!(op.issuer)));
+    }
+    let (status, said) = op.refresh(&token).unwrap();
+    assert_eq!((status, &said["error"]), (400, &json!("invalid_grant")));
+    assert!(!op.is_active(&token).unwrap());
+    assert_eq!(alice.silently().unwrap()["error"], "login_required");
+    assert_eq!(bob.silently().unwrap()["sub"], "bob", "bob is signed in as before");
+}
+
+/// A browser whose session at the provider outlives the sign-out is signed in again silently, as
+/// often as it likes: each ID token says when the person really signed in, and that is too old.
+#[test]
+fn a_silent_sign_in_by_the_providers_old_session_is_refused_however_it_races() {
+    if let Some(why) = Provider::missing() {
+        eprintln!("SKIPPED: {why}");
+        return;
+    }
+    let op = Provider::start().unwrap();
+    let hub = LoneHub::start().unwrap();
+    let site = hub.service("site").unwrap();
+    let token = hub.token(&site).unwrap();
+    let ms = |claims: &Value| claims["auth_time"].as_u64().unwrap() * 1000;
+    let register = |session: &str, auth_time: u64| {
+        let body = json!({
+            "subject": { "format": "opaque", "id": "alice" }, "session_id": session,
+            "kind": "web", "auth_time": auth_time,
+        });
+        let ask = hub.http.post(format!("{}/v1/sessions", hub.url)).bearer_auth(&token);
+        let answer = ask.json(&body).send().unwrap();
+        (answer.status().as_u16(), answer.json::<Value>().unwrap())
+    };
+    let mut alice = op.visit("alice").unwrap();
+    let (status, said) = register("s0", ms(&alice.first));
+    assert_eq!(status, 201, "{said}");
+    let first = said["seq"].as_u64().unwrap();
+    // Set once the sign-out was answered: what begins after is after it.
+    let answered = AtomicBool::new(false);
+    let registered = AtomicUsize::new(0);
+    let (accepted, refused) = std::thread::scope(|scope| {
+        let again = scope.spawn(|| {
+            let (mut accepted, mut refused) = (vec![("s0".to_owned(), first)], 0);
+            for n in 1.. {
+                let is_after = answered.load(Ordering::SeqCst);
+                let claims = alice.silently().unwrap();
+                assert_eq!(ms(&claims), ms(&alice.first), "the provider's session is the old one");
+                let name = format!("s{n}");
+                let (status, said) = register(&name, ms(&claims));
+                registered.store(n, Ordering::SeqCst);
+                match status {
+                    201 => {
+                        assert!(!is_after, "accepted after the sign-out was answered");
+                        accepted.push((name, said["seq"].as_u64().unwrap()));
+                    }
+                    403 => {
+                        assert_eq!(said["error"]["code"], "stale_auth", "{said}");
+                        refused += usize::from(is_after);
+                    }
+                    other => panic!("{other}: {said}"),
+                }
+                if refused == 10 {
+                    break;
+                }
+            }
+            (accepted, refused)
+        });
+        waiting::until("some silent sign-ins", LIMIT, || {
+            Ok((registered.load(Ordering::SeqCst) >= 5).then_some(()))
+        })
+        .unwrap();
+        hub.operate("/v1/sign-out", &json!({ "subject": "alice" })).unwrap();
+        answered.store(true, Ordering::SeqCst);
+        again.join().unwrap()
+    });
+    assert_eq!(refused, 10);
+    assert!(accepted.len() > 5, "{accepted:?}");
+    // Whatever came in before the commit went with it.
+    for (session, seq) in accepted {
+        let path = format!("/v1/check?subject=alice&session={session}&issued_seq={seq}");
+        let ask = hub.http.get(format!("{}{path}", hub.url)).bearer_auth(&token);
+        assert_eq!(ask.send().unwrap().status(), 401, "{session}");
+    }
+    // Whoever really signs in is let in again: auth_time has whole seconds, so the next one counts.
+    let welcome = waiting::until("a real sign-in", LIMIT, || {
+        let claims = alice.anew()?;
+        let (status, _) = register(&format!("new-{}", claims["auth_time"]), ms(&claims));
+        Ok((status == 201).then_some(()))
+    });
+    welcome.unwrap();
 }
 
 #[test]
