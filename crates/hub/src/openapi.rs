@@ -95,6 +95,7 @@ pub fn undescribed() -> Vec<String> {
 fn operations() -> Vec<Operation> {
     let mut all = registry::operations();
     all.extend(one_alone());
+    all.extend(other_parties());
     all.extend(approvals());
     all
 }
@@ -176,6 +177,12 @@ fn one_alone() -> Vec<Operation> {
         Operation::post("/v1/services", "Credentials for a relying service, shown once")
             .takes::<ServiceRequest>()
             .answers::<ServiceResponse>(201),
+    ]
+}
+
+/// Identity providers and transmitters.
+fn other_parties() -> Vec<Operation> {
+    vec![
         Operation::get("/v1/connectors", "Identity providers, without their credentials")
             .answers::<Vec<ConnectorInfo>>(200),
         Operation::post("/v1/connectors", "Registers an identity provider, or replaces one")
