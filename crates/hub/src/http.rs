@@ -17,6 +17,7 @@ use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use exeunt_api::{ErrorBody, SetErrorBody, path};
 use exeunt_check::wire;
+use futures_util::StreamExt as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -33,6 +34,11 @@ use crate::{
 };
 
 pub use serve::{Shown, serve};
+
+/// Most that is read, and dropped, of a body that is too large.
+const MOST_DROPPED: usize = 16 << 20;
+/// How long that goes on.
+const LINGER: std::time::Duration = std::time::Duration::from_millis(250);
 
 const GET: Method = Method::GET;
 const POST: Method = Method::POST;
@@ -460,25 +466,47 @@ pub async fn body(request: Request, hub: &Hub, media: &str) -> Result<Vec<u8>, A
         let say = format!("the body must be {media}");
         return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request", say));
     }
-    let read = axum::body::to_bytes(request.into_body(), hub.limits.body_bytes);
-    match tokio::time::timeout(hub.limits.read_timeout, read).await {
-        Ok(Ok(bytes)) => Ok(bytes.into()),
-        Ok(Err(error)) => {
-            let limit = hub.limits.body_bytes;
-            let too_large = std::error::Error::source(&error)
-                .is_some_and(|source| source.to_string().contains("length limit"));
-            Err(if too_large {
-                let say = format!("the body is over {limit} bytes");
-                ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", say)
-            } else {
-                ApiError::invalid("the body was cut short")
-            })
+    let limit = hub.limits.body_bytes;
+    match tokio::time::timeout(hub.limits.read_timeout, whole(request, limit)).await {
+        Ok(Ok(Some(bytes))) => Ok(bytes),
+        Ok(Ok(None)) => {
+            let say = format!("the body is over {limit} bytes");
+            Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", say))
         }
+        Ok(Err(_)) => Err(ApiError::invalid("the body was cut short")),
         Err(_) => {
             let code = StatusCode::REQUEST_TIMEOUT;
             Err(ApiError::new(code, "invalid_request", "the body came too slowly"))
         }
     }
+}
+
+/// All of a body; None when it is over `limit`. Of one that is, what comes within a moment is read all
+/// the same, and dropped: an unread body would reset the connection before the answer is there.
+async fn whole(request: Request, limit: usize) -> Result<Option<Vec<u8>>, axum::Error> {
+    let body = request.into_body();
+    let announced = hyper::body::Body::size_hint(&body).lower();
+    let mut frames = body.into_data_stream();
+    let mut bytes = Vec::new();
+    if announced <= limit as u64 {
+        loop {
+            let Some(frame) = frames.next().await else { return Ok(Some(bytes)) };
+            let frame = frame?;
+            if bytes.len() + frame.len() > limit {
+                break;
+            }
+            bytes.extend_from_slice(&frame);
+        }
+    }
+    let drop_some = async {
+        let mut dropped = 0;
+        while let (true, Some(Ok(frame))) = (dropped < MOST_DROPPED, frames.next().await) {
+            dropped += frame.len();
+        }
+    };
+    // However far it came.
+    let _ended = tokio::time::timeout(LINGER, drop_some).await;
+    Ok(None)
 }
 
 fn is_media(headers: &HeaderMap, media: &str) -> bool {
