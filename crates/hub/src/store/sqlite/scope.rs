@@ -7,13 +7,13 @@ use std::collections::BTreeSet;
 
 use exeunt_api::{CannotEnd, SessionInfo};
 use exeunt_domain::session::{SessionHash, hex};
-use exeunt_domain::{DeviceId, Outcome, SessionStatus, Subject, Tier, Txn};
+use exeunt_domain::{DeviceId, Outcome, SessionStatus, Subject, Tier};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::session::{INFO, info, short};
-use super::sign_out::{state, target_of};
+use super::sign_out::{done_before, state, target_of};
 use super::words::{any, id, word};
 use super::{Done, Note, Stop, Work, log, reached, session, stream};
 use crate::store::command::{EndScope, Scope, SignedOut};
@@ -337,19 +337,5 @@ fn repeated(db: &Connection, ask: &EndScope) -> Result<Option<SignedOut>, Stop> 
     if scope != Some(ask.scope.to_string()) {
         return Err(Refused::KeyReused.into());
     }
-    let sql = format!("SELECT {INFO} FROM sessions WHERE revoked_by = ?1");
-    let mut find = db.prepare_cached(&sql)?;
-    let mut rows = find.query([&txn])?;
-    let mut sessions = Vec::new();
-    while let Some(row) = rows.next()? {
-        sessions.push(info(row)?.1);
-    }
-    let mut find =
-        db.prepare_cached("SELECT id FROM targets WHERE txn = ?1 AND kind = 'device'")?;
-    let ids = find.query_map([&txn], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
-    let devices = ids.into_iter().map(id).collect::<Result<Vec<_>, _>>()?;
-    let txn: Txn = id(txn)?;
-    let outcome = state(db, &txn)?;
-    let (aliases, cannot, txn) = (Vec::new(), Vec::new(), Some(txn));
-    Ok(Some(SignedOut { txn, seq, aliases, sessions, devices, outcome, digest, cannot }))
+    Ok(Some(done_before(db, id(txn)?, seq, digest)?))
 }

@@ -326,22 +326,35 @@ fn repeated(db: &Connection, rules: &Rules, ask: &SignOut) -> Result<Option<Sign
         let taken = txn == ask.txn.as_str();
         return Err(if taken { Refused::TxnTaken } else { Refused::KeyReused }.into());
     }
+    let (aliases, cannot) = (alias::known_as(db, rules, &ask.subject.key())?, ask.cannot.clone());
+    Ok(Some(SignedOut { aliases, cannot, ..done_before(db, id(txn)?, seq, digest)? }))
+}
+
+/// What was done under a transaction, without its names and what it could not end.
+///
+/// # Errors
+/// [`Stop`].
+pub(super) fn done_before(
+    db: &Connection,
+    txn: Txn,
+    seq: u64,
+    digest: String,
+) -> Result<SignedOut, Stop> {
     let sql = format!("SELECT {INFO} FROM sessions WHERE revoked_by = ?1 ORDER BY seq DESC");
     let mut find = db.prepare_cached(&sql)?;
-    let mut rows = find.query([&txn])?;
+    let mut rows = find.query([txn.as_str()])?;
     let mut sessions = Vec::new();
     while let Some(row) = rows.next()? {
         sessions.push(info(row)?.1);
     }
     let mut find =
         db.prepare_cached("SELECT id FROM targets WHERE txn = ?1 AND kind = 'device'")?;
-    let ids = find.query_map([&txn], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
+    let ids = find.query_map([txn.as_str()], |row| row.get(0))?;
+    let ids = ids.collect::<Result<Vec<String>, _>>()?;
     let devices = ids.into_iter().map(id).collect::<Result<Vec<_>, _>>()?;
-    let txn: Txn = id(txn)?;
     let outcome = state(db, &txn)?;
-    let (aliases, cannot) = (alias::known_as(db, rules, &ask.subject.key())?, ask.cannot.clone());
-    let txn = Some(txn);
-    Ok(Some(SignedOut { txn, seq, aliases, sessions, devices, outcome, digest, cannot }))
+    let (aliases, cannot, txn) = (Vec::new(), Vec::new(), Some(txn));
+    Ok(SignedOut { txn, seq, aliases, sessions, devices, outcome, digest, cannot })
 }
 
 /// Whether a person at a device may ask for this.
