@@ -88,10 +88,9 @@ fn elsewhere(answer: &SignOutResponse) -> String {
     }));
     let not = answer.not_listed.iter();
     lines.extend(not.map(|one| format!("  {} lists its sessions not now: {}", one.place, one.why)));
-    if !answer.cannot.is_empty() {
-        lines.push("What this cannot end:".to_owned());
-    }
     let cannot = answer.cannot.iter();
-    lines.extend(cannot.map(|one| format!("  {}: {} ({})", one.place, one.what, one.until)));
+    lines.extend(
+        cannot.map(|one| format!("  lives on {}: {} ({})", one.place, one.what, one.until)),
+    );
     lines.join("\n")
 }
