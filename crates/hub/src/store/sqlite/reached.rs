@@ -26,18 +26,28 @@ pub(super) fn admit(
     if devices.is_empty() || *limit == DeviceLimit::NONE {
         return Ok(());
     }
-    work.db
-        .prepare_cached("DELETE FROM reached WHERE at <= ?1")?
-        .execute([work.now.0.saturating_sub(HOUR_MS)])?;
-    let own = "SELECT device FROM reached WHERE actor = ?1";
-    let all = "SELECT device FROM reached WHERE ?1 IS NOT NULL";
-    for (sql, most, whose) in [
+    let over = work.now.0.saturating_sub(HOUR_MS);
+    let (mut own, mut all, mut old) = (HashSet::new(), HashSet::new(), false);
+    let mut find = work.db.prepare_cached("SELECT actor, device, at FROM reached")?;
+    let mut rows = find.query([])?;
+    while let Some(row) = rows.next()? {
+        let (by, device, at): (String, String, u64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        if at <= over {
+            old = true;
+            continue;
+        }
+        if by == actor {
+            own.insert(device.clone());
+        }
+        all.insert(device);
+    }
+    if old {
+        work.db.prepare_cached("DELETE FROM reached WHERE at <= ?1")?.execute([over])?;
+    }
+    for (mut reached, most, whose) in [
         (own, limit.each, "this operator's sign-outs"),
         (all, limit.in_all, "the sign-outs of all operators together"),
     ] {
-        let mut find = work.db.prepare_cached(sql)?;
-        let found = find.query_map([actor], |row| row.get::<_, String>(0))?;
-        let mut reached = found.collect::<Result<HashSet<_>, _>>()?;
         reached.extend(devices.iter().map(ToString::to_string));
         let would = reached.len() as u64;
         if would > most {

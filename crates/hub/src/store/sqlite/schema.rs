@@ -21,6 +21,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema_playbooks.sql"),
     include_str!("schema_sessions.sql"),
     include_str!("schema_residual.sql"),
+    include_str!("schema_fewer_pages.sql"),
 ];
 
 /// Brings a database to this program's version, in one transaction.

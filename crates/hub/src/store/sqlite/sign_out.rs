@@ -210,13 +210,16 @@ fn plan(db: &Connection, rules: &Rules, ask: &SignOut) -> Result<Plan, Stop> {
            AND (?2 IS NULL OR aud = ?2 OR device = ?2)"
     );
     let mut find = db.prepare_cached(&sql)?;
-    let (mut sessions, mut known) = (Vec::new(), false);
+    let mut sessions = Vec::new();
     for key in &keys {
-        known = known || any(db, "SELECT 1 FROM sessions WHERE subject = ?1", [key])?;
         let mut rows = find.query(params![key, only])?;
         while let Some(row) = rows.next()? {
             sessions.push(info(row)?);
         }
+    }
+    let mut known = !sessions.is_empty();
+    for key in &keys {
+        known = known || any(db, "SELECT 1 FROM sessions WHERE subject = ?1", [key])?;
     }
     if !known {
         return Err(Refused::UnknownSubject.into());
