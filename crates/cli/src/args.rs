@@ -323,4 +323,13 @@ mod tests {
         }
         walk(&Cli::command());
     }
+
+    /// A public key is base64url, so one in 64 begins with a hyphen.
+    #[test]
+    fn takes_a_key_that_begins_with_a_hyphen() {
+        let add = "exeunt admin approver add --name ann --key -lqYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+        Cli::try_parse_from(add.split(' ')).unwrap();
+        let end = "exeunt admin sign-out --subject ann --idempotency-key -lqYAYKxCrfVS";
+        Cli::try_parse_from(end.split(' ')).unwrap();
+    }
 }

@@ -231,7 +231,7 @@ pub(crate) struct RunPlaybook {
     #[arg(long, conflicts_with = "preview")]
     pub(crate) digest: Option<String>,
     /// A repeat with the same key does nothing and answers the first call's transaction.
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     pub(crate) idempotency_key: Option<String>,
     /// Show every target's outcome as it happens, until the last is final.
     #[arg(long)]
@@ -374,7 +374,7 @@ pub(crate) struct SignOut {
     #[arg(long, conflicts_with = "preview")]
     pub(crate) digest: Option<String>,
     /// A repeat with the same key does nothing and answers the first call's transaction.
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     pub(crate) idempotency_key: Option<String>,
     /// Show every target's outcome as it happens, until the last is final.
     #[arg(long)]

@@ -21,7 +21,7 @@ pub(crate) enum Approver {
         #[arg(long)]
         name: String,
         /// The public part of their key, as their `approver init` printed it.
-        #[arg(long, value_name = "PUBLIC")]
+        #[arg(long, value_name = "PUBLIC", allow_hyphen_values = true)]
         key: String,
         /// Words for the record.
         #[arg(long)]
