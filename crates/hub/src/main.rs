@@ -3,6 +3,8 @@
 //! It refuses to print a secret: the first operator's token is in a file, and only its path is
 //! announced.
 
+mod memory;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -184,6 +186,7 @@ enum Audit {
 }
 
 fn main() -> ExitCode {
+    memory::keep();
     let args = Arguments::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);

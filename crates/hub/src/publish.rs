@@ -89,42 +89,47 @@ impl Shared {
     }
 
     /// Takes over what a batch changed. Called after the commit, before anyone is answered.
+    ///
+    /// Devices hear first: to wake a thread takes longer than all the rest of this.
     pub fn publish(&self, applied: &mut [Applied]) {
-        let Some(seq) = applied.iter().filter_map(|done| done.seq).max() else {
-            for done in applied {
-                self.spread(std::mem::take(&mut done.effects));
-            }
-            return;
-        };
-        let deltas = applied.iter_mut().flat_map(|done| std::mem::take(&mut done.effects.deltas));
-        self.revoke(seq, deltas.collect());
-        for done in applied {
-            self.spread(std::mem::take(&mut done.effects));
-        }
-    }
-
-    fn revoke(&self, seq: u64, deltas: Vec<KeyedDelta>) {
-        let changed = !deltas.is_empty();
-        {
-            // Guards read the ring under this lock, so that `seq` and the deltas go together.
-            let mut ring = lock(&self.deltas);
-            let mut state = write(&self.revocations);
-            let plain = deltas.iter().map(|keyed| keyed.delta).collect();
-            let batch = Batch { after: state.seq(), seq, deltas: plain };
-            if let Err(error) = state.apply(&batch) {
-                // Ascending sequences come from the store; this cannot be reached in order.
-                tracing::error!(%error, "a committed batch does not follow the one before");
-            }
-            for keyed in deltas {
-                ring.push(keyed);
-            }
-        }
-        if changed {
+        let moved = applied.iter().filter_map(|done| done.seq).max().and_then(|seq| {
+            let deltas = applied.iter_mut().flat_map(|done| std::mem::take(&mut done.effects.deltas));
+            self.revoke(seq, deltas.collect())
+        });
+        let told: Vec<_> =
+            applied.iter_mut().map(|done| self.spread(std::mem::take(&mut done.effects))).collect();
+        if let Some(seq) = moved {
             self.moved.send_replace(seq);
         }
+        for (streams, changed) in told {
+            self.streams.ring(&streams);
+            for txn in changed {
+                // Nobody may be following.
+                let _ = self.txns.send(txn);
+            }
+        }
     }
 
-    fn spread(&self, effects: Effects) {
+    /// Until which sequence the revocation state changed, if it did.
+    fn revoke(&self, seq: u64, deltas: Vec<KeyedDelta>) -> Option<u64> {
+        let changed = !deltas.is_empty();
+        // Guards read the ring under this lock, so that `seq` and the deltas go together.
+        let mut ring = lock(&self.deltas);
+        let mut state = write(&self.revocations);
+        let plain = deltas.iter().map(|keyed| keyed.delta).collect();
+        let batch = Batch { after: state.seq(), seq, deltas: plain };
+        if let Err(error) = state.apply(&batch) {
+            // Ascending sequences come from the store; this cannot be reached in order.
+            tracing::error!(%error, "a committed batch does not follow the one before");
+        }
+        for keyed in deltas {
+            ring.push(keyed);
+        }
+        changed.then_some(seq)
+    }
+
+    /// Takes over the rest; which streams to ring for, and which transactions changed.
+    fn spread(&self, effects: Effects) -> (Vec<String>, Vec<Txn>) {
         if let Some(device) = effects.device {
             self.mail.forget(&device.id);
             write(&self.directory).devices.insert(device.id.clone(), device);
@@ -160,11 +165,7 @@ impl Shared {
         for (aud, seq) in effects.unconfirmed {
             lock(&self.unconfirmed).entry(aud).or_default().insert(seq);
         }
-        self.streams.ring(&effects.streams);
-        for txn in effects.changed {
-            // Nobody may be following.
-            let _ = self.txns.send(txn);
-        }
+        (effects.streams, effects.changed)
     }
 
     /// Notes the end of the audit chain, for the signed head.

@@ -16,6 +16,8 @@ use crate::people::{Ground, Person};
 use crate::waiting;
 
 const LIMIT: Duration = Duration::from_secs(30);
+/// Who has not run for so long is done.
+const REST: Duration = Duration::from_millis(30);
 
 /// Ten stores in eleven small places, each of another kind.
 const STORES: [&str; 11] = [
@@ -61,7 +63,10 @@ pub(super) fn run(quick: bool) -> Result<Measured> {
         if round % 100 == 0 {
             eprintln!("-- order {round} of {rounds}");
         }
+        make_ready(&house, &admin)?;
         samples.floor.push(floor.round()?);
+        // Either begins on a machine at rest, or the one would have warmed it for the other.
+        at_rest(&house)?;
         let taken = one(&house, &admin, &between, &mut read).with_context(|| house.logs());
         samples.add(taken.with_context(|| format!("round {round}"))?);
     }
@@ -75,11 +80,43 @@ struct Round {
     receipt: f64,
 }
 
-/// One order. The agent's log was read up to `read`.
-fn one(house: &House, admin: &Admin, between: &Between, read: &mut u64) -> Result<Round> {
+/// A session, and stores to end: all that comes before the clock.
+fn make_ready(house: &House, admin: &Admin) -> Result<()> {
     begin_session(house, admin)?;
     // Only now, or the watch over a closed home would tell of what came back meanwhile.
     refill(&house.alice)?;
+    // The warden looks at each store that is made, which belongs to the making.
+    at_rest(house)
+}
+
+/// Waits until the warden has not run for a moment.
+fn at_rest(house: &House) -> Result<()> {
+    let (warden, _) = house.ids();
+    let id = warden.context("no warden")?;
+    let mut last = (ran(id)?, Instant::now());
+    waiting::until("a warden at rest", LIMIT, || {
+        let now = ran(id)?;
+        if now != last.0 {
+            last = (now, Instant::now());
+        }
+        Ok((last.1.elapsed() >= REST).then_some(()))
+    })
+}
+
+/// How long a process's threads have run, in nanoseconds (Documentation/scheduler/sched-stats.rst).
+fn ran(id: u32) -> Result<u64> {
+    let mut sum = 0;
+    for task in std::fs::read_dir(format!("/proc/{id}/task"))? {
+        // A thread may end in between; its share is missed once, and the sum has changed.
+        let Ok(stat) = std::fs::read_to_string(task?.path().join("schedstat")) else { continue };
+        let ran = stat.split_whitespace().next().context("an empty schedstat")?;
+        sum += ran.parse::<u64>()?;
+    }
+    Ok(sum)
+}
+
+/// One order. The agent's log was read up to `read`.
+fn one(house: &House, admin: &Admin, between: &Between, read: &mut u64) -> Result<Round> {
     let (sent, wall) = (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH)?);
     let txn = admin.sign_out(SUBJECT)?.txn.context("no transaction")?;
     let passed = between.wait(txn.as_str(), LIMIT)?;

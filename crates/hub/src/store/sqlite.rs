@@ -27,6 +27,7 @@ mod session;
 mod sign_out;
 mod stream;
 mod stream_heard;
+mod tx;
 mod view;
 mod wide;
 mod words;
@@ -37,9 +38,10 @@ use std::sync::Arc;
 
 use exeunt_domain::{Timestamp, Txn};
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
 use serde_json::Value;
 
+use self::tx::Tx;
 use super::{Applied, Command, Effects, Head, KeyedDelta, Mint, Refused, Reply, Store, StoreError};
 use crate::aliases::Rules;
 use crate::audit;
@@ -183,8 +185,8 @@ impl SqliteStore {
         }
     }
 
-    fn begin(&mut self) -> Result<rusqlite::Transaction<'_>, StoreError> {
-        Ok(self.db.transaction_with_behavior(TransactionBehavior::Immediate)?)
+    fn begin(&mut self) -> Result<Tx<'_>, StoreError> {
+        Ok(Tx::begin(&mut self.db)?)
     }
 }
 

@@ -150,9 +150,9 @@ fn send(
     let pos = log::uint(work.db.last_insert_rowid());
     work.db
         .prepare_cached(
-            "INSERT INTO targets (txn, kind, id, outcome, at, epoch, order_jti, deadline, answered,
-               by_quorum)
-             VALUES (?1, 'device', ?2, iif(?7, 'verified', 'requested'), ?3, ?4, ?5, ?6, ?7, 1)",
+            "INSERT INTO targets (txn, kind, id, outcome, at, epoch, order_jti, order_pos, deadline,
+               answered, by_quorum)
+             VALUES (?1, 'device', ?2, iif(?7, 'verified', 'requested'), ?3, ?4, ?5, ?8, ?6, ?7, 1)",
         )?
         .execute(params![
             proposal.txn.as_str(),
@@ -161,7 +161,8 @@ fn send(
             epoch,
             jti.as_str(),
             proposal.deadline.0,
-            already
+            already,
+            pos
         ])?;
     done.effects.entries.push(Entry { pos, to: Addressee::Device(device.clone()), jti, compact });
     Ok(())

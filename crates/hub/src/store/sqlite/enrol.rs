@@ -149,8 +149,7 @@ fn write(work: &Work<'_>, ask: &Enrol, device: &DeviceId, epoch: u64) -> Result<
             "INSERT INTO devices (id, epoch, device_key, device_kid, agent_key, mode, enrolled,
                base, cursor)
              SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, last, last
-               FROM (SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'log'), 0)
-                 AS last) WHERE true
+               FROM (SELECT coalesce(max(pos), 0) AS last FROM log) WHERE true
              ON CONFLICT (id) DO UPDATE SET epoch = ?2, device_key = ?3, device_kid = ?4,
                agent_key = ?5, mode = ?6, enrolled = ?7, base = excluded.base,
                cursor = excluded.cursor, receipt_seq = 0, receipt_hash = ''",

@@ -64,10 +64,11 @@ pub(super) fn order(
     let pos = uint(work.db.last_insert_rowid());
     work.db
         .prepare_cached(
-            "INSERT INTO targets (txn, kind, id, outcome, at, detail, epoch, order_jti, deadline,
-               by_quorum)
-             VALUES (?1, 'device', ?2, 'requested', ?3, NULL, ?4, ?5, ?6, ?7)
-             ON CONFLICT (txn, kind, id) DO UPDATE SET order_jti = ?5, deadline = ?6",
+            "INSERT INTO targets (txn, kind, id, outcome, at, detail, epoch, order_jti, order_pos,
+               deadline, by_quorum)
+             VALUES (?1, 'device', ?2, 'requested', ?3, NULL, ?4, ?5, ?8, ?6, ?7)
+             ON CONFLICT (txn, kind, id)
+             DO UPDATE SET order_jti = ?5, order_pos = ?8, deadline = ?6",
         )?
         .execute(params![
             what.txn.as_str(),
@@ -76,7 +77,8 @@ pub(super) fn order(
             epoch,
             jti.as_str(),
             deadline.0,
-            what.quorum.is_some()
+            what.quorum.is_some(),
+            pos
         ])?;
     let to = Addressee::Device(device.clone());
     done.effects.entries.push(Entry { pos, to, jti, compact });
@@ -263,7 +265,9 @@ pub(super) fn resign(
         due.iter().filter(|owed| owed.deadline <= work.now || owed.waiting.is_some()).collect();
     for owed in &again {
         if let Some(pos) = owed.waiting {
-            work.db.prepare_cached("DELETE FROM log WHERE pos = ?1")?.execute([pos])?;
+            // Nobody's from here on, and gone below: a position that was the last is not given twice.
+            let sql = "UPDATE log SET scope = 'withdrawn' WHERE pos = ?1";
+            work.db.prepare_cached(sql)?.execute([pos])?;
             done.effects.withdrawn.push(pos);
         }
     }
@@ -279,6 +283,9 @@ pub(super) fn resign(
         };
         order(work, &what, device, &mut done)?;
         done.effects.changed.push(owed.txn.clone());
+    }
+    for pos in &done.effects.withdrawn {
+        work.db.prepare_cached("DELETE FROM log WHERE pos = ?1")?.execute([pos])?;
     }
     let txns: Vec<_> = again.iter().map(|owed| &owed.txn).collect();
     let note = Note::new("hub", "order-signed-again");
@@ -318,7 +325,7 @@ fn due(work: &Work<'_>, device: &DeviceId) -> Result<Vec<Owed>, Stop> {
            txns.quorum IS NOT NULL
          FROM targets JOIN txns ON txns.txn = targets.txn
            JOIN devices ON devices.id = targets.id AND devices.epoch = targets.epoch
-           LEFT JOIN log ON log.jti = targets.order_jti
+           LEFT JOIN log ON log.pos = targets.order_pos AND log.jti = targets.order_jti
          WHERE targets.kind = 'device' AND targets.id = ?1 AND targets.answered = 0
            AND (targets.by_quorum = 0
              OR (log.scope = 'device' AND targets.deadline > ?2 AND txns.tier <> ''))

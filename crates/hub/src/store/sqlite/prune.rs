@@ -57,7 +57,8 @@ fn leftovers(tx: &Transaction<'_>, now: Timestamp) -> Result<Pruned, StoreError>
 }
 
 /// Orders that their device acknowledged, or that were for an enrolment which is over; but never the
-/// last one of a device, which its next order and its lease name.
+/// last one of a device, which its next order and its lease name; so that the last of all stays too,
+/// after which positions are given.
 fn log(
     tx: &Transaction<'_>,
     after: u64,

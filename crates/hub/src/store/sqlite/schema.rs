@@ -22,6 +22,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema_sessions.sql"),
     include_str!("schema_residual.sql"),
     include_str!("schema_fewer_pages.sql"),
+    include_str!("schema_by_audience.sql"),
+    include_str!("schema_lean_log.sql"),
 ];
 
 /// Brings a database to this program's version, in one transaction.

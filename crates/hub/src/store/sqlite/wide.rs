@@ -230,9 +230,9 @@ fn at_once(work: &mut Work<'_>, enacted: &Enacted<'_>, done: &mut Done) -> Resul
     // The same devices as `members` finds, by one statement: there may be very many.
     let (among, name) = membership(&proposal.targets);
     let sql = format!(
-        "INSERT INTO targets (txn, kind, id, outcome, at, detail, epoch, order_jti, deadline,
+        "INSERT INTO targets (txn, kind, id, outcome, at, detail, epoch, order_jti, order_pos, deadline,
            by_quorum)
-         SELECT ?3, 'device', id, 'requested', ?4, NULL, epoch, ?5, ?6, 1
+         SELECT ?3, 'device', id, 'requested', ?4, NULL, epoch, ?5, ?7, ?6, 1
          FROM devices WHERE {among} AND enrolled <= ?2 ORDER BY id"
     );
     work.db.prepare_cached(&sql)?.execute(params![
@@ -241,7 +241,8 @@ fn at_once(work: &mut Work<'_>, enacted: &Enacted<'_>, done: &mut Done) -> Resul
         proposal.txn.as_str(),
         work.now.0,
         jti.as_str(),
-        proposal.deadline.0
+        proposal.deadline.0,
+        pos
     ])?;
     done.effects.entries.push(Entry { pos, to, jti, compact });
     Ok(())
