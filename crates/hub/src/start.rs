@@ -232,10 +232,13 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     if let Some(certificate) = certificate {
         tasks.spawn(certificate.keep(Arc::clone(&reload), stopping.clone()));
     }
-    let state = Arc::clone(&hub);
+    let (state, last) = (Arc::clone(&hub), Arc::clone(&hub));
     let mut lanes = http::serve(listener, hub, &limits, shown, stopping)
         .map_err(|_| StartError::System("thread"))?;
-    tasks.spawn(async move { while lanes.join_next().await.is_some() {} });
+    tasks.spawn(async move {
+        while lanes.join_next().await.is_some() {}
+        write_settled(&last).await;
+    });
     let writer = Some(writer);
     Ok(Running { addr, url, issuer, admin_token, reload, state, stop, tasks, writer, heads })
 }
@@ -330,6 +333,7 @@ async fn keep_house(hub: Arc<Hub>) {
             _ = stopping.wait_for(|stopping| *stopping) => return,
         }
         hub.sequencer.tidy();
+        write_settled(&hub).await;
         match hub.views.read(|view| view.overdue(now(), 256)).await {
             Ok(overdue) => mark(&hub, overdue).await,
             Err(error) => tracing::error!(%error, "overdue orders cannot be looked for"),
@@ -350,6 +354,12 @@ async fn keep_house(hub: Arc<Hub>) {
                 tracing::warn!(%device, ?error, "an overdue order was not signed again");
             }
         }
+    }
+}
+
+async fn write_settled(hub: &Hub) {
+    if let Err(error) = transmitter::write_settled(hub).await {
+        tracing::warn!(%error, "acknowledgements were not written: what they are of is sent again");
     }
 }
 

@@ -15,6 +15,7 @@ use exeunt_ssf::{PollRequest, PollResponse};
 use crate::Hub;
 use crate::http::{ApiError, Json, StandardJson};
 use crate::oauth::Agent;
+use crate::sequencer::Unavailable;
 use crate::store::Command;
 use crate::store::command::Ack;
 
@@ -25,6 +26,8 @@ pub use mail::{Link, Mail};
 const MOST_SETS: u32 = 256;
 /// SETs in one answer when the receiver names no number.
 const USUAL_SETS: u32 = 64;
+/// How many devices' acknowledgements are written in one command.
+const SETTLED_AT_ONCE: usize = 256;
 /// Most acknowledgements in one request.
 const MOST_ACKS: usize = 1024;
 
@@ -117,8 +120,7 @@ async fn acknowledge(
         && let Some(pos) = settled(hub, &agent.device, link)
     {
         // As below: not waited for.
-        let (device, epoch) = (agent.device.clone(), agent.epoch);
-        hub.sequencer.enqueue(Command::Settled { device, epoch, pos }).await?;
+        hub.shared.mail.settle(&agent.device, agent.epoch, pos);
         return Ok(());
     }
     let refused = request.set_errs.iter();
@@ -136,6 +138,23 @@ async fn acknowledge(
         heard.await.map_err(|_| crate::sequencer::Unavailable::Stopped)??.reply?;
     }
     Ok(())
+}
+
+/// Writes down how far devices have acknowledged, many at a time: at an order to everyone they would
+/// otherwise be as many commands as there are devices, in the way of the order itself. What is lost
+/// before it is written is sent once more.
+///
+/// # Errors
+/// [`Unavailable`]; what was not written by then is sent once more after a restart.
+pub async fn write_settled(hub: &Hub) -> Result<(), Unavailable> {
+    loop {
+        let some = hub.shared.mail.take_settled(SETTLED_AT_ONCE);
+        if some.is_empty() {
+            return Ok(());
+        }
+        // Each batch waits for its commit, so that others' commands come in between.
+        let _done = hub.sequencer.submit(Command::Settled(some)).await?.reply;
+    }
 }
 
 /// The last position addressed to a device, when memory alone knows that all of it is

@@ -69,15 +69,8 @@ pub enum Command {
     Receipt(Received),
     /// A device's agent acknowledges or refuses SETs.
     Ack(Ack),
-    /// Everything that is addressed to a device up to `pos` was acknowledged.
-    Settled {
-        /// Which.
-        device: DeviceId,
-        /// In which enrolment.
-        epoch: u64,
-        /// The last of it.
-        pos: u64,
-    },
+    /// Everything that is addressed to these devices up to here was acknowledged.
+    Settled(Vec<Settled>),
     /// Sign a device's overdue orders again, under their transactions.
     Resign {
         /// Which.
@@ -334,6 +327,17 @@ pub struct Returned {
     pub stores: Vec<StoreReport>,
     /// Whether the device contains them again; the receipt comes under a transaction of its own.
     pub contains: bool,
+}
+
+/// How far a device has acknowledged what is addressed to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// Which.
+    pub device: DeviceId,
+    /// In which enrolment.
+    pub epoch: u64,
+    /// The last position of it.
+    pub pos: u64,
 }
 
 /// A device's agent acknowledges or refuses SETs. It proves transport only.

@@ -370,7 +370,7 @@ fn dispatch(work: &mut Work<'_>, command: &Command) -> Result<Done, Stop> {
         Command::Receipt(ask) => receipt::receive(work, ask),
         Command::Returned(ask) => returned::returned(work, ask),
         Command::Ack(ask) => log::ack(work, ask),
-        Command::Settled { device, epoch, pos } => log::settled(work, device, *epoch, *pos),
+        Command::Settled(all) => log::settled(work, all),
         Command::Resign { device, good_for_ms } => log::resign(work, device, *good_for_ms),
         Command::Overdue { txn, device } => log::overdue(work, txn, device),
         Command::Confirmed { aud, seq } => session::confirmed(work, aud, *seq),
@@ -606,7 +606,7 @@ fn note_of_refusal(command: &Command, refused: &Refused) -> Option<Note> {
         | Command::Seen { .. }
         | Command::Expire(_)
         | Command::Ack(_)
-        | Command::Settled { .. }
+        | Command::Settled(_)
         | Command::Resign { .. }
         | Command::Overdue { .. }
         | Command::Confirmed { .. }

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
 use crate::publish::lock;
+use crate::store::command::Settled;
 use crate::store::{Addressee, Device, Entry};
 
 /// How many entries of the log are kept in memory.
@@ -22,6 +23,8 @@ pub struct Mail {
     links: RwLock<HashMap<DeviceId, Arc<Link>>>,
     tail: Mutex<Tail>,
     start: RwLock<Start>,
+    /// How far devices have acknowledged, which the record does not know yet: enrolment, position.
+    settled: Mutex<HashMap<DeviceId, (u64, u64)>>,
 }
 
 /// Where links begin.
@@ -127,6 +130,24 @@ impl Mail {
         if let Some(link) = links.remove(device) {
             link.close();
         }
+    }
+
+    /// Notes how far a device has acknowledged.
+    pub(crate) fn settle(&self, device: &DeviceId, epoch: u64, pos: u64) {
+        let mut settled = lock(&self.settled);
+        let known = settled.entry(device.clone()).or_default();
+        *known = (epoch, pos).max(*known);
+    }
+
+    /// Takes some of what was noted, to write it down.
+    pub(crate) fn take_settled(&self, most: usize) -> Vec<Settled> {
+        let mut settled = lock(&self.settled);
+        let some: Vec<_> = settled.keys().take(most).cloned().collect();
+        let take = |device| {
+            let (device, (epoch, pos)) = settled.remove_entry(&device)?;
+            Some(Settled { device, epoch, pos })
+        };
+        some.into_iter().filter_map(take).collect()
     }
 
     /// Takes entries out that newer ones replace.
@@ -446,5 +467,22 @@ mod tests {
         mail.deliver((1..=TAIL as u64 + 1).map(entry).collect());
         assert!(mail.recent(&kiosk(), 0).is_none());
         assert_eq!(mail.recent(&kiosk(), 1).unwrap().len(), TAIL);
+    }
+
+    #[test]
+    fn writes_down_the_furthest_acknowledgement_of_the_latest_enrolment_once() {
+        let mail = Mail::default();
+        for (epoch, pos) in [(1, 7), (1, 5), (2, 6), (1, 9)] {
+            mail.settle(&device(), epoch, pos);
+        }
+        let other = DeviceId::parse("other").unwrap();
+        mail.settle(&other, 1, 3);
+        let mut all = mail.take_settled(1);
+        assert_eq!(all.len(), 1, "no more than were asked for");
+        all.extend(mail.take_settled(9));
+        all.sort_by(|a, b| a.pos.cmp(&b.pos));
+        let expected = [(other, 1, 3), (device(), 2, 6)];
+        assert_eq!(all, expected.map(|(device, epoch, pos)| Settled { device, epoch, pos }));
+        assert!(mail.take_settled(9).is_empty());
     }
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::words::{any, id, meaning, object};
 use super::{Done, Note, Stop, Work};
-use crate::store::command::Ack;
+use crate::store::command::{Ack, Settled};
 use crate::store::{Addressee, Entry, Refused, Reply, StoreError};
 
 /// What an order says, whatever the device.
@@ -168,23 +168,20 @@ pub(super) fn ack(work: &mut Work<'_>, ask: &Ack) -> Result<Done, Stop> {
     Ok(done)
 }
 
-/// Moves a device's cursor to where the hub's memory has seen it settled.
-pub(super) fn settled(
-    work: &mut Work<'_>,
-    device: &DeviceId,
-    epoch: u64,
-    pos: u64,
-) -> Result<Done, Stop> {
-    let moved = work
-        .db
-        .prepare_cached(
-            "UPDATE devices SET cursor = ?3 WHERE id = ?1 AND epoch = ?2 AND cursor < ?3",
-        )?
-        .execute(params![device.as_str(), epoch, pos])?;
-    if moved == 1 {
-        work.db
-            .prepare_cached("DELETE FROM acks WHERE device = ?1 AND pos <= ?2")?
-            .execute(params![device.as_str(), pos])?;
+/// Moves devices' cursors to where the hub's memory has seen them settled.
+pub(super) fn settled(work: &mut Work<'_>, all: &[Settled]) -> Result<Done, Stop> {
+    for Settled { device, epoch, pos } in all {
+        let moved = work
+            .db
+            .prepare_cached(
+                "UPDATE devices SET cursor = ?3 WHERE id = ?1 AND epoch = ?2 AND cursor < ?3",
+            )?
+            .execute(params![device.as_str(), epoch, pos])?;
+        if moved == 1 {
+            work.db
+                .prepare_cached("DELETE FROM acks WHERE device = ?1 AND pos <= ?2")?
+                .execute(params![device.as_str(), pos])?;
+        }
     }
     Ok(Done::silent(Reply::Done))
 }
