@@ -342,7 +342,7 @@ pub struct Alarm {
     /// Hub time.
     pub at: Timestamp,
     /// `receipt-missing`, `receipt-forked`, `coverage-unexpected`, `stores-returned`,
-    /// `order-overdue`, `restored`.
+    /// `order-overdue`, `restored`, `stream-alarm`.
     pub kind: String,
     /// At which device.
     pub device: Option<String>,

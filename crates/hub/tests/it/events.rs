@@ -129,5 +129,9 @@ async fn a_paused_stream_is_an_alarm_that_operators_see() {
     let stream = &list["transmitters"][0]["stream"];
     assert_eq!((&stream["status"], &stream["reason"]), (&json!("paused"), &json!("maintenance")));
     assert_eq!(rig.audited("stream-alarm").await.len(), 1);
+    let alarms = rig.get("/v1/alarms", &rig.admin).await.body;
+    let alarm = &alarms["alarms"][0];
+    assert_eq!(alarm["kind"], "stream-alarm", "{alarms}");
+    assert_eq!(alarm["detail"], "a transmitter's stream is paused: maintenance");
     rig.hub.stop().await;
 }

@@ -14,7 +14,7 @@ use crate::store::StoreError;
 pub(super) fn list(db: &Connection, before: u64, limit: usize) -> Result<Vec<Alarm>, StoreError> {
     let mut find = db.prepare_cached(
         "SELECT seq, at, action, source_device, txn, detail FROM audit
-         WHERE action IN ('receipt', 'stores-returned', 'order-overdue', 'restored')
+         WHERE action IN ('receipt', 'stores-returned', 'order-overdue', 'restored', 'stream-alarm')
            AND seq < ?1
            AND (action <> 'receipt' OR detail ->> 'chain' <> 'whole'
              OR detail ->> 'coverage' = 'unexpected')
@@ -43,6 +43,7 @@ fn alarm(row: &Row<'_>) -> Result<Alarm, StoreError> {
         ("receipt", _) => ("coverage-unexpected", "it looked for another set of stores".to_owned()),
         ("stores-returned", _) => ("stores-returned", "stores came back after a close".to_owned()),
         ("order-overdue", _) => ("order-overdue", "no receipt before the deadline".to_owned()),
+        ("stream-alarm", _) => ("stream-alarm", stream(&detail)),
         _ => ("restored", "this hub was restored from a copy; what came after it is lost".into()),
     };
     Ok(Alarm {
@@ -53,4 +54,16 @@ fn alarm(row: &Row<'_>) -> Result<Alarm, StoreError> {
         txn: row.get(4)?,
         detail: say,
     })
+}
+
+/// What is wrong with a transmitter, which the row names.
+fn stream(detail: &Value) -> String {
+    let text = |name: &str| detail[name].as_str();
+    match (text("why"), text("status")) {
+        (Some(why), _) => format!("a transmitter that is polled: {why}"),
+        (None, status) => {
+            let reason = text("reason").unwrap_or("no reason given");
+            format!("a transmitter's stream is {}: {reason}", status.unwrap_or("not enabled"))
+        }
+    }
 }

@@ -24,6 +24,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema_fewer_pages.sql"),
     include_str!("schema_by_audience.sql"),
     include_str!("schema_lean_log.sql"),
+    include_str!("schema_stream_alarms.sql"),
 ];
 
 /// Brings a database to this program's version, in one transaction.
