@@ -23,6 +23,8 @@ pub enum ReportedKind {
     Environment,
     /// A file that systemd makes the user's environment from (environment.d(5)).
     UserEnvironment,
+    /// A variable that the account's service manager gives to whatever it starts next.
+    ManagerEnvironment,
     /// What was typed at a shell.
     ShellHistory,
     /// Variables of a project.
@@ -36,6 +38,7 @@ impl ReportedKind {
         match self {
             Self::Environment => "environment",
             Self::UserEnvironment => "user-environment",
+            Self::ManagerEnvironment => "manager-environment",
             Self::ShellHistory => "shell-history",
             Self::EnvFile => "env-file",
         }
@@ -58,6 +61,10 @@ pub trait Environments {
     /// In how many processes each variable is set to something and passes `wanted`, by name.
     /// Values never leave the adapter; processes that withhold theirs are left out.
     fn count(&self, wanted: &dyn Fn(&[u8]) -> bool) -> BTreeMap<Vec<u8>, u64>;
+
+    /// The variables among what the account's service manager gives to what it starts that are set
+    /// to something and pass `wanted`, by name. None where there is no such manager.
+    fn of_manager(&self, wanted: &dyn Fn(&[u8]) -> bool) -> Vec<String>;
 }
 
 /// Looks at every such place. Touches nothing; what cannot be read is left out.
@@ -69,6 +76,9 @@ pub fn look<F: Files>(files: &F, environments: &dyn Environments) -> Vec<Reporte
             Some(Reported { kind: ReportedKind::Environment, place, count })
         })
         .collect();
+    let kind = ReportedKind::ManagerEnvironment;
+    let kept = environments.of_manager(&is_secret_name).into_iter();
+    found.extend(kept.map(|place| Reported { kind, place, count: 1 }));
     for (kind, dir, name) in places(files) {
         let Ok(text) = files.read(&dir, &name, MAX_FILE_BYTES) else { continue };
         let count =
@@ -177,9 +187,10 @@ fn is_env_file(name: &[u8]) -> bool {
 
 fn is_telling(kind: ReportedKind, line: &[u8]) -> bool {
     match kind {
-        ReportedKind::Environment | ReportedKind::UserEnvironment | ReportedKind::EnvFile => {
-            assigns_secret(line)
-        }
+        ReportedKind::Environment
+        | ReportedKind::UserEnvironment
+        | ReportedKind::ManagerEnvironment
+        | ReportedKind::EnvFile => assigns_secret(line),
         ReportedKind::ShellHistory => assigns_secret(line) || shows_secret(line),
     }
 }

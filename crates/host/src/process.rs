@@ -8,7 +8,7 @@ mod holders;
 mod linux;
 mod pidfd;
 mod proc;
-mod services;
+pub(crate) mod services;
 
 pub(crate) use cgroup::Tree;
 pub(crate) use linux::lineage;

@@ -1,4 +1,5 @@
-//! Which of the account's processes carry a secret in their environment.
+//! Which of the account's processes carry a secret in their environment, and whether what its service
+//! manager starts next would.
 //!
 //! It refuses to let a value out: it is looked at only to see that it is not empty.
 
@@ -8,7 +9,9 @@ use std::io::Read as _;
 use exeunt_engine::ports::Processes as _;
 use exeunt_engine::reported::Environments;
 
-use crate::process::{KeepList, LinuxProcesses};
+use crate::keychain::SessionBus;
+use crate::locker::bus::Bus;
+use crate::process::{KeepList, LinuxProcesses, services};
 use crate::users::Account;
 
 /// Most bytes read of one environment.
@@ -18,13 +21,22 @@ const LIMIT: u64 = 4 << 20;
 #[derive(Clone, Debug)]
 pub struct LinuxEnvironments {
     processes: LinuxProcesses,
+    bus: Option<Bus>,
 }
 
 impl LinuxEnvironments {
     /// Those of the processes that are the account's, as [`LinuxProcesses::of_account`] tells.
     #[must_use]
     pub fn of_account(account: &Account) -> Self {
-        Self { processes: LinuxProcesses::of_account(account, KeepList::default()) }
+        let processes = LinuxProcesses::of_account(account, KeepList::default());
+        let bus = SessionBus::parse(&format!("unix:path=/run/user/{}/bus", account.uid)).ok();
+        Self { processes, bus: bus.map(|bus| Bus::Session(bus, account.clone())) }
+    }
+
+    /// The same, of an account whose bus is elsewhere.
+    #[must_use]
+    pub fn on_bus(self, bus: SessionBus, account: &Account) -> Self {
+        Self { bus: Some(Bus::Session(bus, account.clone())), ..self }
     }
 }
 
@@ -48,6 +60,17 @@ impl Environments for LinuxEnvironments {
             }
         }
         counts
+    }
+
+    fn of_manager(&self, wanted: &dyn Fn(&[u8]) -> bool) -> Vec<String> {
+        let Some(bus) = &self.bus else { return Vec::new() };
+        let pairs = services::environment(bus).unwrap_or_else(|error| {
+            tracing::debug!(%error, "the service manager's environment is not known");
+            Vec::new()
+        });
+        let set = pairs.iter().filter_map(|pair| pair.split_once('='));
+        let telling = set.filter(|(name, value)| !value.is_empty() && wanted(name.as_bytes()));
+        telling.map(|(name, _)| name.to_owned()).collect()
     }
 }
 

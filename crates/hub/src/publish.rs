@@ -93,7 +93,8 @@ impl Shared {
     /// Devices hear first: to wake a thread takes longer than all the rest of this.
     pub fn publish(&self, applied: &mut [Applied]) {
         let moved = applied.iter().filter_map(|done| done.seq).max().and_then(|seq| {
-            let deltas = applied.iter_mut().flat_map(|done| std::mem::take(&mut done.effects.deltas));
+            let deltas =
+                applied.iter_mut().flat_map(|done| std::mem::take(&mut done.effects.deltas));
             self.revoke(seq, deltas.collect())
         });
         let told: Vec<_> =

@@ -388,7 +388,7 @@ pub struct ConsoleSession {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Reported {
-    /// `environment`, `user-environment`, `shell-history` or `env-file`.
+    /// `environment`, `user-environment`, `manager-environment`, `shell-history` or `env-file`.
     pub kind: String,
     /// Where: a variable's name, or a file relative to the home.
     pub place: String,

@@ -6,10 +6,11 @@
 use std::io;
 
 use exeunt_engine::ports::Service;
+use zbus::zvariant::OwnedValue;
 
 use super::proc::{Pinned, is_trusted_program};
 use crate::keychain::SessionBus;
-use crate::locker::bus::Bus;
+use crate::locker::bus::{Bus, BusError};
 use crate::users::Account;
 
 const SERVICE: &str = "org.freedesktop.systemd1";
@@ -39,6 +40,20 @@ pub(super) fn stop(service: &Service, uid: u32) -> io::Result<()> {
         Ok(())
     });
     stopped.map_err(io::Error::other)
+}
+
+/// What a manager gives to what it starts, each as `NAME=VALUE`.
+///
+/// # Errors
+/// [`BusError`]; there is no manager, mostly.
+pub(crate) fn environment(bus: &Bus) -> Result<Vec<String>, BusError> {
+    bus.ask(SERVICE, |connection| {
+        let properties = Some("org.freedesktop.DBus.Properties");
+        let asked = (MANAGER_INTERFACE, "Environment");
+        let answer = connection.call_method(Some(SERVICE), MANAGER, properties, "Get", &asked)?;
+        let value: OwnedValue = answer.body().deserialize()?;
+        Ok(value.try_into().map_err(zbus::Error::from)?)
+    })
 }
 
 /// The innermost service of the account's manager in a text of `/proc/PID/cgroup`.

@@ -1,9 +1,15 @@
 //! Environments of real processes.
 
+use std::thread;
+
 use exeunt_engine::reported::{Environments, is_secret_name, look};
 use exeunt_host::reported::LinuxEnvironments;
+use zbus::blocking::MessageIterator;
+use zbus::message::Type;
+use zbus::zvariant::Value;
 
 use crate::homes::Home;
+use crate::keychain::Rig;
 use crate::programs::{Started, command_as};
 use exeunt_testkit::contract::files::FilesRig;
 
@@ -49,4 +55,47 @@ fn tells_where_secrets_are_and_never_what_they_are() {
     );
     assert!(!format!("{found:?}").contains("c4n4ry"));
     assert!(!format!("{:?}", environments.count(&is_secret_name)).contains("c4n4ry"));
+}
+
+/// Asks a stand-in for the account's service manager, which answers with `environment`.
+fn asked_of_manager(environment: Value<'static>) -> Vec<String> {
+    let rig = Rig::bus_only();
+    let connection = rig.connect();
+    connection.request_name("org.freedesktop.systemd1").unwrap();
+    // It ends with the bus.
+    thread::spawn(move || {
+        for message in MessageIterator::from(connection.clone()) {
+            let Ok(message) = message else { break };
+            if message.message_type() == Type::MethodCall {
+                let header = message.header();
+                let asked: (String, String) = message.body().deserialize().unwrap();
+                assert_eq!(asked.1, "Environment");
+                // Whoever asked may have hung up.
+                drop(connection.reply(&header, &environment));
+            }
+        }
+    });
+    let bus = rig.keychains_bus().unwrap();
+    let environments = LinuxEnvironments::of_account(&rig.account).on_bus(bus, &rig.account);
+    environments.of_manager(&is_secret_name)
+}
+
+#[test]
+fn tells_which_secrets_the_service_manager_would_hand_on() {
+    let set = ["DEPLOY_TOKEN=c4n4ry", "EMPTY_TOKEN=", "PATH=/bin", "ODD", "=x", "A_SECRET=a=b"];
+    let set = set.map(str::to_owned).to_vec();
+    assert_eq!(asked_of_manager(set.into()), ["DEPLOY_TOKEN", "A_SECRET"]);
+}
+
+#[test]
+fn a_service_manager_that_answers_with_something_else_tells_nothing() {
+    assert!(asked_of_manager(Value::from(7_u32)).is_empty());
+}
+
+#[test]
+fn without_a_service_manager_nothing_is_told() {
+    let rig = Rig::bus_only();
+    let bus = rig.keychains_bus().unwrap();
+    let environments = LinuxEnvironments::of_account(&rig.account).on_bus(bus, &rig.account);
+    assert!(environments.of_manager(&is_secret_name).is_empty());
 }

@@ -74,9 +74,7 @@ fn what_is_settled_is_not_sent_again_and_only_in_its_enrolment<S: Store>(mut sto
         let ordered = apply(&mut store, &mut mint, &[sign_out(round, round)]);
         places.push(ordered[0].effects.entries[0].pos);
     }
-    let settled = |epoch, pos| {
-        Command::Settled(vec![Settled { device: device_id(), epoch, pos }])
-    };
+    let settled = |epoch, pos| Command::Settled(vec![Settled { device: device_id(), epoch, pos }]);
     let waiting = |store: &S| {
         let found = store.view().unwrap().outstanding(&device_id(), 0, 9).unwrap();
         found.into_iter().map(|entry| entry.pos).collect::<Vec<_>>()
