@@ -480,7 +480,7 @@ mod tests {
         let mut all = mail.take_settled(1);
         assert_eq!(all.len(), 1, "no more than were asked for");
         all.extend(mail.take_settled(9));
-        all.sort_by(|a, b| a.pos.cmp(&b.pos));
+        all.sort_by_key(|one| one.pos);
         let expected = [(other, 1, 3), (device(), 2, 6)];
         assert_eq!(all, expected.map(|(device, epoch, pos)| Settled { device, epoch, pos }));
         assert!(mail.take_settled(9).is_empty());
